@@ -203,9 +203,15 @@ def _selected(cluster: Cluster, settings: Settings, attachments: Attachments, be
                 by_label = {policy_label(policy): policy for policy in subject.policies}
                 made = RuleSet(key, tuple(by_label[label] for label in key.policies))
                 known = before.sets.get(key)
-                sets[key] = known if known is not None and made.digest == known.digest else made
+                sets[key] = known if known is not None and _says_the_same(made, known) else made
     is_same = sets.keys() == before.sets.keys() and all(sets[key] is before.sets[key] for key in sets)
     return now if is_same else replace(now, sets=sets)
+
+
+def _says_the_same(made: RuleSet, known: RuleSet) -> bool:
+    """Of two of one key; the same policies are not read again, which may be long."""
+    are_same = all(one is other for one, other in zip(made.policies, known.policies, strict=True))
+    return are_same or made.digest == known.digest
 
 
 def _digests(now: Policies, before: Policies) -> Mapping[Signature, bytes]:

@@ -11,7 +11,7 @@ from agent.compile.policy import PEER_PODS
 from agent.compile.policy_state import Policies
 from agent.compile.range_room import range_problems, void_problems
 from agent.compile.records import Owner, OwnerKind
-from agent.compile.rule_set import policy_label
+from agent.compile.rule_set import by_name, policy_label
 from agent.model.cluster import Cluster
 from agent.model.name import Problem, few
 from agent.model.policy import POLICY_FOR_FIELD, ContainerPort, Direction, NamedPort, Policy, Tier
@@ -92,10 +92,10 @@ def _names(policy: Policy) -> bool:
 def _unknown(policy: Policy, direction: Direction, there: Iterable[ContainerPort], whose: str) -> Iterator[Problem]:
     """The named ports of a direction that none of *there* is; rules and ports that were refused do not count."""
     is_network_policy = policy.tier is Tier.NAMESPACE
-    ports = tuple(there)
+    known = by_name(there)
     for index, rule in enumerate(policy.rules(direction) or ()):
         for at, port in enumerate(rule.ports or ()):
-            if not isinstance(port, NamedPort) or any(_is_named(one, port) for one in ports):
+            if not isinstance(port, NamedPort) or _is_any(port, known.get(port.name, ())):
                 continue
             # how ports are written differs between the versions of ClusterNetworkPolicy
             where = f"spec.{direction.lower()}[{index}]" + (f".ports[{at}].port" if is_network_policy else "")
@@ -106,5 +106,5 @@ def _unknown(policy: Policy, direction: Direction, there: Iterable[ContainerPort
             yield Problem(policy.kind, policy.name, where, text)
 
 
-def _is_named(one: ContainerPort, port: NamedPort) -> bool:
-    return one.name == port.name and port.protocol in {None, one.protocol}
+def _is_any(port: NamedPort, of_its_name: Iterable[ContainerPort]) -> bool:
+    return any(port.protocol in {None, one.protocol} for one in of_its_name)

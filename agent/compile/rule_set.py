@@ -191,14 +191,24 @@ class Reader:
     def _resolved(
         self, ports: Iterable[PortRange | NamedPort], meant: Signature, networks: Networks
     ) -> Iterator[PortRange]:
+        own: Mapping[str, Sequence[ContainerPort]] | None = None
         for port in ports:
             if isinstance(port, PortRange):
                 yield port
                 continue
-            own = self._own if self._own is not None else _ports_of(meant, networks)
-            for one in own:
-                if one.name == port.name and port.protocol in {None, one.protocol}:
+            if own is None:
+                own = by_name(self._own if self._own is not None else _ports_of(meant, networks))
+            for one in own.get(port.name, ()):
+                if port.protocol in {None, one.protocol}:
                     yield PortRange(one.protocol, one.number, one.number)
+
+
+def by_name(ports: Iterable[ContainerPort]) -> Mapping[str, Sequence[ContainerPort]]:
+    """Ports by the names that pods give them, of which there may be very many."""
+    found: dict[str, list[ContainerPort]] = {}
+    for one in ports:
+        found.setdefault(one.name, []).append(one)
+    return found
 
 
 def _ports_of(meant: Iterable[Atom], networks: Networks) -> Iterator[ContainerPort]:

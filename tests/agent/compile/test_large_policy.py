@@ -4,8 +4,10 @@ The thread that works it out brings pods and Services to the maps as well: it wo
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+
+import pytest
 
 from agent.compile.atom import NOBODY, Atoms, Signature
 from agent.compile.desired import desired
@@ -14,7 +16,18 @@ from agent.compile.settings import Settings
 from agent.compile.verdict import Match, Outcome, Table, table
 from agent.model.address import parse_network
 from agent.model.name import ObjectName
-from agent.model.policy import CidrPeer, Direction, PodPeer, Policy, PortRange, Rule, Tier, Verdict
+from agent.model.policy import (
+    CidrPeer,
+    ContainerPort,
+    Direction,
+    NamedPort,
+    PodPeer,
+    Policy,
+    PortRange,
+    Rule,
+    Tier,
+    Verdict,
+)
 from agent.model.service import Protocol
 from maps import abi
 from tests.agent.compile.test_range_room import ATTACHED, FRESH, QUIET, cluster
@@ -88,6 +101,38 @@ def test_a_range_is_looked_for_in_the_rules_that_name_it() -> None:
         return took_s(read_all)
 
     assert work(500 * TIMES) < BOUND * work(500)
+
+
+def test_named_ports_are_looked_for_by_their_names() -> None:
+    """In the pod that has them, and for the sentence about those that nobody has."""
+
+    def work(count: int) -> float:
+        names = [f"p{at}" for at in range(count)]
+        rules = (Rule(ports=tuple(NamedPort(one, Protocol.TCP) for one in names)),)
+        named = Policy(ObjectName("loud", "named"), PodPeer(namespace="loud"), rules)
+        given, pod = cluster(named), ObjectName("loud", "pod")
+        ports = tuple(ContainerPort(one, Protocol.TCP, at) for at, one in enumerate(names, 1))
+        given = replace(given, pods={**given.pods, pod: replace(given.pods[pod], ports=ports)})
+        return took_s(lambda: desired(given, SETTINGS, FRESH))
+
+    assert work(500 * TIMES) < BOUND * work(500)
+
+
+def test_a_label_of_another_pod_has_no_policy_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = cluster(QUIET, Policy(ObjectName("loud", "large"), PodPeer(namespace="loud"), (Rule(peers=ranges(50)),)))
+    before = desired(given, SETTINGS, FRESH)
+    read_again: list[str] = []
+
+    def words(rules: RuleSet) -> Iterator[bytes | str]:
+        read_again.extend(rules.key.policies)
+        yield from right(rules)
+
+    right = RuleSet._words  # noqa: SLF001  what is read
+    monkeypatch.setattr(RuleSet, "_words", words)
+    pod = ObjectName("quiet", "pod")
+    labelled = replace(given, pods={**given.pods, pod: replace(given.pods[pod], labels=(("a", "b"),))})
+    desired(labelled, SETTINGS, before)
+    assert read_again == []
 
 
 def test_what_is_more_than_can_be_worked_out_denies_and_is_not_worked_out() -> None:
