@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from agent.model.policy import EVERYTHING, Operator, Requirement, Selector
 from agent.watch.decode.reader import Reader
 
+MOST = 256  # requirements of one selector: each is asked of each pod that the others mean
 _WITH_VALUES = frozenset({Operator.IN, Operator.NOT_IN})
 
 
@@ -43,6 +44,10 @@ def optional_selector(read: Reader, given: Raw, where: str) -> Selector | None:
 
 def selector(read: Reader, given: LabelSelector, where: str) -> Selector | None:
     """Its meaning, equal selectors the same value; None, and a problem, for one that cannot be used."""
+    count = len(given.match_labels or ()) + len(given.match_expressions or ())
+    if count > MOST:
+        read.refuse(where, f"has {count} requirements; give {MOST} at most")
+        return None
     labels = [Requirement(key, Operator.IN, frozenset({value})) for key, value in (given.match_labels or {}).items()]
     expressions = list(_expressions(read, given.match_expressions or [], f"{where}.matchExpressions"))
     if None in expressions:
