@@ -33,6 +33,7 @@ from agent.watch.decode.objects import Metadata
 from agent.watch.decode.reader import Reader
 from agent.watch.decode.selector import LabelSelector, selector
 
+MOST_SELECTED = 1024  # peers by selectors of one policy's direction: each is asked of every group of pods there is
 _EMPTY = Raw(b"{}")
 
 
@@ -146,6 +147,7 @@ def _directions(read: Reader, spec: PolicySpec) -> tuple[frozenset[Direction], b
 
 def _rules(read: Reader, given: list[Raw] | None, direction: Direction, networks: Networks | None) -> Iterator[Rule]:
     side = "from" if direction is Direction.INGRESS else "to"
+    selected = 0
     for index, content in enumerate(given or ()):
         where = f"spec.{direction.lower()}[{index}]"
         rule: _Ingress | _Egress | None
@@ -157,11 +159,24 @@ def _rules(read: Reader, given: list[Raw] | None, direction: Direction, networks
             continue
         on = networks or OWN_NETWORK
         peers = [_peer(read, peer, f"{where}.{side}[{at}]", on) for at, peer in enumerate(rule.peers or ())]
+        kept = _first(peers, MOST_SELECTED - selected)
+        if kept != peers:
+            read.refuse(f"{where}.{side}", f"goes beyond {MOST_SELECTED} peers by selectors, which match nobody then")
+        selected += sum(isinstance(peer, PodPeer) for peer in peers)
         ports = [_port(read, port, f"{where}.ports[{at}]") for at, port in enumerate(rule.ports or ())]
         yield Rule(
-            peers=tuple(peer for peer in peers if peer is not None) if peers else None,
+            peers=tuple(peer for peer in kept if peer is not None) if kept else None,
             ports=tuple(port for port in ports if port is not None) if ports else None,
         )
+
+
+def _first(peers: list[Peer | None], room: int) -> list[Peer | None]:
+    """With as many peers by selectors as there is room for; None stands for one that matches nobody."""
+    kept: list[Peer | None] = []
+    for peer in peers:
+        room -= isinstance(peer, PodPeer)
+        kept.append(None if room < 0 and isinstance(peer, PodPeer) else peer)
+    return kept
 
 
 def _peer(read: Reader, content: Raw, where: str, networks: Networks) -> Peer | None:

@@ -25,7 +25,7 @@ from agent.model.policy import (
 from agent.model.service import Protocol
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded
-from agent.watch.decode.network_policy import NETWORK_POLICY
+from agent.watch.decode.network_policy import MOST_SELECTED, NETWORK_POLICY
 
 NAME = ObjectName("shop", "web")
 WEB = Selector((Requirement("app", Operator.IN, frozenset(["web"])),))
@@ -339,3 +339,23 @@ def test_a_rule_with_mistakes_is_one_without_those_peers_and_never_everybodys(
     found = rule(sources(*mixed)).peers
     assert found is not None
     assert sorted(map(str, found)) == sorted(map(str, rule(sources(*good)).peers or () if good else ()))
+
+
+def test_of_very_many_peers_by_selectors_the_first_count_and_no_rule_becomes_everybodys() -> None:
+    """Each is asked of every group of pods: 2,000 took 20 s where 5,000 groups were."""
+
+    def pods(first: int, count: int) -> list[object]:
+        return [{"podSelector": {"matchLabels": {"a": str(at)}}} for at in range(first, first + count)]
+
+    block = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    rules = [
+        {"from": pods(0, MOST_SELECTED - 1)},
+        {"from": [*pods(MOST_SELECTED, 5), block]},
+        {"from": pods(2 * MOST_SELECTED, 5)},
+        {"from": [block]},
+        {},
+    ]
+    found = decoded(ingress=rules)
+    counts = [None if one.peers is None else len(one.peers) for one in policy(found).ingress or ()]
+    assert counts == [MOST_SELECTED - 1, 2, 0, 1, None]
+    assert fields(found) == ["spec.ingress[1].from", "spec.ingress[2].from"]
