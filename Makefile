@@ -137,7 +137,7 @@ kernels: setup ## every object under Debian's 6.1 and 6.12, in software emulatio
 fastpath: setup bpffs ## real VFs in pods and back, in a guest with two cards and an IOMMU; DPDK's testpmd over AF_XDP in the lab
 	@$(PACKAGES) kernels fastpath
 	$(PYTHON) -m tests.fastpath.dpdk
-	.venv/bin/pytest -m fastpath -n 2 --dist loadfile -v tests/fastpath tests/lab tests/netns
+	.venv/bin/pytest -m fastpath -n 3 --dist loadfile -v tests/fastpath tests/lab tests/netns
 
 fastpath-soak: setup bpffs ## 1,000 pods with two interfaces come and go, while the agent is killed every 50
 	SLUICEWAY_SOAK_PODS=1000 .venv/bin/pytest tests/netns/test_network_soak.py
