@@ -12,23 +12,23 @@ from agent.json_text import NOT_JSON
 from agent.kube.retry import Refusal
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """An object as far as what it says that it is."""
+class Head(msgspec.Struct, rename="camel", frozen=True):
+    """``metadata`` of an object, or of a list."""
 
-    kind: str = ""
-
-
-class ListHead(msgspec.Struct, rename="camel", frozen=True):
-    """``metadata`` of a list."""
-
+    name: str = ""
     resource_version: str = ""
     continue_: str = msgspec.field(name="continue", default="")
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """An object as far as what it says that it is."""
+
+    kind: str = ""
+    metadata: Head = Head()
+
+
 class ListAround(Answered, frozen=True):
     """A list without its items."""
-
-    metadata: ListHead = ListHead()
 
 
 class _List(ListAround, frozen=True):
@@ -50,9 +50,16 @@ def refused_as(kind: str, content: bytes) -> Refusal | None:
     return Refusal(HTTPStatus.OK, why) if why else None
 
 
+def is_of(kind: str, said: str, *, name: str, revision: str) -> bool:
+    """Whether what says that it is of the kind *said* is of *kind*; what says none has a name or a revision."""
+    return said == kind or (not said and bool(name or revision))
+
+
 def not_of(kind: str, found: Answered) -> str:
     """Why an answer is no object of a kind; empty if it is."""
-    return "" if found.kind == kind else f"the answer is {found.kind[:64] or 'an object'!r}, and no {kind}"
+    if is_of(kind, found.kind, name=found.metadata.name, revision=found.metadata.resource_version):
+        return ""
+    return f"the answer is {found.kind[:64] or 'an object'!r}, and no {kind}"
 
 
 def not_a_list(found: ListAround, kind: str) -> str:

@@ -27,7 +27,7 @@ from http import HTTPStatus
 from typing import assert_never
 
 from agent.json_text import NOT_JSON
-from agent.kube.answers import not_a_list
+from agent.kube.answers import is_of, not_a_list
 from agent.kube.retry import DENIALS, Refusal, backoff_s, refusal
 from agent.watch.decode.objects import Metadata, Named
 from agent.watch.items import Items
@@ -149,7 +149,7 @@ class Stream:
         match found.type:
             case "ERROR":
                 self._error(refusal(0, found.object))
-            case _ if head.kind != self._kind:
+            case _ if not self._is_of_kind(head):
                 self.failed(f"an event {found.type[:64]!r} of {head.kind[:64]!r}, and of no {self._kind}")
             case "BOOKMARK":
                 yield from self._bookmark(head.metadata)
@@ -249,6 +249,9 @@ class Stream:
             self.lost(text)
         else:
             self.failed(text, at_least_s=found.retry_after_s)
+
+    def _is_of_kind(self, head: Named) -> bool:
+        return is_of(self._kind, head.kind, name=head.metadata.name, revision=head.metadata.resource_version)
 
     def _bookmark(self, metadata: Metadata) -> Iterator[Event]:
         revision = metadata.resource_version

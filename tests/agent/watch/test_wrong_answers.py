@@ -53,3 +53,18 @@ def test_an_event_of_another_kind_is_no_object_and_the_watch_goes_on_from_before
     assert fed(watch, wrong, line("ADDED", "b", "10")) == []
     assert watch.trouble == "an event 'DELETED' of 'Pod', and of no Service"
     assert dict(watch.request().query)["resourceVersion"] == "7"
+
+
+def test_who_writes_no_kind_is_believed_by_name_and_revision() -> None:
+    watch = listed(stream())
+    fed(watch, ERROR_410)
+    watch.request()
+    refused(watch, 422)
+    watch.request()
+    assert body(watch, b'{"metadata":{"resourceVersion":"9"},"items":[]}') == ["listed"]
+    watch.request()
+    nameless = line("ADDED", "", "").replace(b'"kind": "Service"', b'"kind": ""')
+    assert fed(watch, line("ADDED", "b", "10").replace(b'"Service"', b'""')) != []
+    assert not watch.is_cut
+    assert fed(watch, nameless) == []
+    assert watch.is_cut
