@@ -136,8 +136,8 @@ kernels: setup ## every object under Debian's 6.1 and 6.12, in software emulatio
 # functions of QEMU's igb: Debian 12's QEMU has none, so the backport is unpacked in the user's cache, as is Debian 13's DPDK
 fastpath: setup bpffs ## real VFs in pods and back, in a guest with two cards and an IOMMU; DPDK's testpmd over AF_XDP in the lab
 	@$(PACKAGES) kernels fastpath
-	$(PYTHON) -m tests.fastpath.dpdk
-	.venv/bin/pytest -m fastpath -n 3 --dist loadfile -v tests/fastpath tests/lab tests/netns
+	$(PYTHON) -m tests.fastpath.fetch
+	.venv/bin/pytest -m fastpath -n 4 --dist loadfile -v tests/fastpath tests/lab tests/netns
 
 fastpath-soak: setup bpffs ## 1,000 pods with two interfaces come and go, while the agent is killed every 50
 	SLUICEWAY_SOAK_PODS=1000 .venv/bin/pytest tests/netns/test_network_soak.py

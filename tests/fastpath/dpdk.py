@@ -37,7 +37,3 @@ def root() -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return place
-
-
-if __name__ == "__main__":
-    root()

@@ -33,17 +33,22 @@ CONFIG, TRY_LATER, ENVIRONMENT = 7, 11, 4
 NOBODY = 65534
 
 
-def main() -> int:
-    """All of it; the status is the number of failures."""
+def main(folder: str, which: str = "without", *names: str) -> int:
+    """All of it "without" those that are named, or these "only"; the status is the number of failures.
+
+    *folder* has DPDK.
+    """
     began = time.monotonic()
     first, second = cards.set_up(VFS)
-    guest = Guest(first, second, dpdk=Path(sys.argv[1]))
+    guest = Guest(first, second, dpdk=Path(folder))
     guest.before = guest.now()
     print(f"cards are ready after {time.monotonic() - began:.1f} s", flush=True)
     guest.vfs = guest.node.start()
     failures = []
     tests = (guarded, kept, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, user_space, further)
     for test in (*tests, delegated, crashes):
+        if (test.__name__ in names) is not (which == "only"):
+            continue
         failures += tried(test.__name__, partial(test, guest))
         for name in tuple(guest.node.pods):  # of one that failed
             guest.node.end_pod(name)
@@ -412,4 +417,4 @@ def ping(pod: str, address: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -6,10 +6,11 @@ put the functions' registers where QEMU 10 does not find them.
 
 import sys
 import time
+from pathlib import Path
 
 from tests.fastpath import dpdk
-from tests.fastpath.qemu import qemu
-from tests.kernels.images import MODULES, kernel
+from tests.fastpath.qemu import Qemu, qemu
+from tests.kernels.images import MODULES, Kernel, kernel
 from tests.kernels.run import Machine, boot
 
 META = "linux-image-6.12-amd64"
@@ -19,10 +20,14 @@ TIMEOUT_S = 900.0  # two minutes where nobody else computes
 MORE = ("igb", "igbvf", "vfio_iommu_type1", "vfio_pci", "macvlan", "ipvlan")
 
 
-def main() -> int:
-    """Boot it; the guest's status. ``python -m tests.fastpath.run`` does that alone."""
-    under = kernel(META, (*MODULES, *MORE))
-    program = qemu()
+def fetch() -> tuple[Kernel, Qemu, Path]:
+    """What the guest is made of, DPDK's folder too; downloaded where it is not there, for one at a time."""
+    return kernel(META, (*MODULES, *MORE)), qemu(), dpdk.root()
+
+
+def main(*wanted: str) -> int:
+    """Boot it for those of the guest's tests that *wanted* says, as ``guest.main`` has them; the guest's status."""
+    under, program, folder = fetch()
     devices = ["-device", "intel-iommu,intremap=on"]
     for number, mac in enumerate(CARDS):
         devices += ["-netdev", f"hubport,id=wire{number},hubid=0"]
@@ -32,10 +37,10 @@ def main() -> int:
     # a busy host is late with a timer's interrupt, which the kernel would take for a broken board
     options = "intel_iommu=on iommu=pt no_timer_check"
     machine = Machine(program.argv, program.environment, "2G", tuple(devices), options, TIMEOUT_S)
-    status = boot(under, f"{GUEST} {dpdk.root()}", machine)
+    status = boot(under, " ".join((GUEST, str(folder), *wanted)), machine)
     print(f"== {under.release}: {'failed' if status else 'passed'} in {time.monotonic() - begin:.0f} s", flush=True)
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
