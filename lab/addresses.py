@@ -27,6 +27,11 @@ Addresses = tuple[IPv4Address, IPv6Address]
 Networks = tuple[IPv4Network, IPv6Network]
 
 
+def at_once(address: object) -> tuple[str, ...]:
+    """What ip(8) needs beside an address that is to serve at once: IPv6's is tentative for a moment, on any device."""
+    return ("nodad",) if ":" in str(address) else ()
+
+
 def node_names(count: int) -> tuple[str, ...]:
     """n1, n2, ..."""
     return tuple(f"n{number}" for number in range(1, count + 1))

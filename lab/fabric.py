@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import bird
-from lab.addresses import gateways, subnet_of
+from lab.addresses import at_once, gateways, subnet_of
 from lab.errors import LabError
 from lab.machine import MACHINE_ITSELF, ExecContext, Machine
 
@@ -118,7 +118,7 @@ def _wire(*ends: _End) -> None:
     _ip(one.at, "link", "add", one.device, "type", "veth", "peer", "name", other.device, "netns", str(_process(other)))
     for end in ends:
         for address in end.addresses:
-            _ip(end.at, "address", "add", address, "dev", end.device, *(["nodad"] if ":" in address else []))
+            _ip(end.at, "address", "add", address, "dev", end.device, *at_once(address))
         _ip(end.at, "link", "set", "dev", end.device, "up")
 
 

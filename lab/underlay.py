@@ -6,7 +6,7 @@ The host's network has no part in it; a packet never leaves the namespaces.
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 
-from lab.addresses import Addresses, Networks, subnet, subnet_of
+from lab.addresses import Addresses, Networks, at_once, subnet, subnet_of
 from lab.errors import CommandFailedError
 from lab.machine import Machine
 
@@ -78,7 +78,7 @@ def move_far(machine: Machine, router: Machine, far: Addresses, destinations: Ne
         _ip(router, f"route replace {address} via {via}")
         _ip(
             machine,
-            f"addr replace {address} dev {UPLINK}",
+            " ".join(("addr replace", str(address), "dev", UPLINK, *at_once(address))),
             f"route replace {network} dev {UPLINK} src {address}",
         )
 

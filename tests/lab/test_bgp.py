@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lab import agents, bird, cluster, site, use
-from lab.addresses import OUTSIDE, ROUTER, pod_cidrs
+from lab.addresses import OUTSIDE, ROUTER, at_once, pod_cidrs
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.manifests import Object
@@ -118,7 +118,7 @@ def routed() -> Iterator[Cluster]:
         made = cluster.up(name, Options(nodes=2, subnets=2, router=True), print)
         tor, n1 = made.site.machine(ROUTER), made.site.machine("n1")
         for address in OUT:
-            tor.run("ip", "address", "add", address, "dev", "lo")
+            tor.run("ip", "address", "add", address, "dev", "lo", *at_once(address))
         bird.run(tor, TOR)
         n1.run("mkdir", "-p", "/etc/sluiceway/bgp")
         n1.run("sh", "-c", "umask 077; cat >/etc/sluiceway/bgp/tor", stdin=f"{SECRET}\n")

@@ -175,7 +175,7 @@ def test_a_thousand_prefixes_are_taken_and_no_more_than_a_peer_may_tell(routed: 
     """And the death of the router's BIRD, which BFD sees at once, is a restart where the peer says so."""
     tor, n1, n2 = (routed.site.machine(name) for name in (ROUTER, "n1", "n2"))
     host = f"2001:db8:51:{MANY - 1:x}::1"
-    tor.run("ip", "address", "add", host, "dev", "lo")
+    tor.run("ip", "address", "add", host, "dev", "lo", "nodad")
     tor.daemon("echo", [*use.SERVER, str(use.SERVER_PORT)], {"POD_NAME": "tor"})
     far = use.idle(routed, "far", "n1")
     bird.ask(tor, "enable", "many")

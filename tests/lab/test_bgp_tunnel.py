@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import bird, cluster, site, use
-from lab.addresses import OUTSIDE
+from lab.addresses import OUTSIDE, at_once
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.site import Options
@@ -86,7 +86,7 @@ def relayed(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         made = cluster.up(name, options, print)
         edge = made.site.machine(OUTSIDE)
         for address in OUT:
-            edge.run("ip", "address", "add", address, "dev", "lo")
+            edge.run("ip", "address", "add", address, "dev", "lo", *at_once(address))
         edge.daemon("echo", [*use.SERVER, str(use.SERVER_PORT)], {"POD_NAME": "edge"})
         bird.run(edge, EDGE.format(six=edge.addresses[1]))
         made.apply(RELAY)

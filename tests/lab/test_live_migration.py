@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import agents, cluster, site, use
-from lab.addresses import pod_cidrs
+from lab.addresses import at_once, pod_cidrs
 from lab.cluster import Cluster
 from lab.machine import ExecContext, Machine
 from lab.site import Options
@@ -111,10 +111,10 @@ def laid(made: Cluster, node: Machine, earlier: Earlier) -> OldPod:
     addresses = []
     for cidr in cidrs:
         gateway, pod = cidr.network_address + 1, cidr.network_address + 2
-        nodad = " nodad" if cidr.version == 6 else ""
+        rest = " ".join(at_once(gateway))
         lines += [
-            f"addr add {gateway}/{cidr.prefixlen} dev {earlier.bridge}{nodad}",
-            f"-n old addr add {pod}/{cidr.prefixlen} dev eth0{nodad}",
+            f"addr add {gateway}/{cidr.prefixlen} dev {earlier.bridge} {rest}",
+            f"-n old addr add {pod}/{cidr.prefixlen} dev eth0 {rest}",
         ]
         lines += [f"-n old -{cidr.version} route add default via {gateway}"]
         addresses.append(str(pod))

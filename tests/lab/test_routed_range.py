@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from lab import use
+from lab.addresses import at_once
 from lab.manifests import Object
 from lab.use import Client
 from tests.lab.conftest import BACKENDS, Echo
@@ -71,7 +72,8 @@ def routed(request: pytest.FixtureRequest) -> Iterator[tuple[Echo, Client, Objec
     for family, address in enumerate(BEHIND):
         version = "-6" if family else "-4"
         run = ["ip", version]
-        client.machine.run(*run, "address", "add", address, "dev", "lo", context=client.context)
+        add = [*run, "address", "add", address, "dev", "lo", *at_once(address)]
+        client.machine.run(*add, context=client.context)
         (way, *_) = client.machine.run(*run, "route", "show", "default", context=client.context).stdout.splitlines()
         words = way.split()
         hop = words[words.index("via") + 1]

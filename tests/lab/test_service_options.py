@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from lab import agents, cluster, site, use
-from lab.addresses import SERVICES4, SERVICES6
+from lab.addresses import SERVICES4, SERVICES6, at_once
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.manifests import Object
@@ -80,7 +80,7 @@ def made() -> Iterator[Nodes]:
         pods = {node: use.idle(found, f"asking-{node}", node) for node in found.site.node_names}
         first = found.site.machine("n1")
         for address, bits, via in zip(SECOND, (32, 128), first.addresses, strict=True):
-            first.run("ip", "address", "add", f"{address}/{bits}", "dev", "lo")
+            first.run("ip", "address", "add", f"{address}/{bits}", "dev", "lo", *at_once(address))
             found.site.outside.run("ip", "route", "replace", address, "via", str(via))
         yield Nodes(found, pods, service)
     finally:

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 import pytest
 
 from lab import agents, cluster, site, use
+from lab.addresses import at_once
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.manifests import Object
@@ -119,7 +120,7 @@ def proxied(request: pytest.FixtureRequest) -> Iterator[Proxied]:
         backends["beyond"] = list(BEYOND), modes.PORT
         outside = made.site.outside
         for address, bits in zip(BEYOND, (32, 128), strict=True):
-            outside.run("ip", "address", "add", f"{address}/{bits}", "dev", "lo")
+            outside.run("ip", "address", "add", f"{address}/{bits}", "dev", "lo", *at_once(address))
             for machine in made.site.nodes:
                 via = str(outside.addresses[bits == IPV6_BITS])
                 machine.run("ip", "route", "replace", address, "via", via, check=False)  # else by the default route
