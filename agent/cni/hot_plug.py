@@ -19,6 +19,7 @@ from agent.compile.network_refused import NetworkRefused
 from agent.compile.network_status import Entry, entries
 from agent.kube.retry import backoff_s
 from agent.log import logger
+from agent.model.address import ANY
 from agent.model.attachment import Attachment, AttachmentKey
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -41,7 +42,6 @@ SLOW_S = 1.0  # after a change that took longer another look begins, which comes
 GONE_S = 5.0  # until another look at a pod that a request of its runtime is at, or whose sandbox is gone
 ADDED, REMOVED = "added", "removed"
 DONE, FAILED = "done", "failed"
-_ANY = {4: "0.0.0.0/0", 6: "::/0"}
 
 OnChanged = Callable[[NetworkSet], None]
 
@@ -284,5 +284,5 @@ def _result(one: Attachment) -> dict[str, Any]:
     return {
         "interfaces": [there],
         "ips": [{"address": f"{address}/{address.max_prefixlen}"} for address in one.addresses],
-        "routes": [{"dst": _ANY[address.version], "gw": str(gateway(address))} for address in one.addresses],
+        "routes": [{"dst": str(ANY[address.version]), "gw": str(gateway(address))} for address in one.addresses],
     }

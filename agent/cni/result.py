@@ -12,10 +12,9 @@ import msgspec
 
 from agent.cni.error import CniError
 from agent.cni.request import VERSIONS, Request
+from agent.model.address import ANY
 from agent.model.attachment import Attachment
 from agent.pods.veth_spec import GATEWAY4, GATEWAY6, HOST_MAC, MadeVeth
-
-_ANY = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 def added(request: Request, veth: MadeVeth, attachment: Attachment) -> bytes:
@@ -32,7 +31,7 @@ def added(request: Request, veth: MadeVeth, attachment: Attachment) -> bytes:
         for interface in interfaces[-2:]:
             interface["mtu"] = veth.mtu
     ips = [_ip(address, ours, request.version) for address in addresses]
-    routes = [{"dst": _ANY[a.version], "gw": str(GATEWAY4 if a.version == 4 else GATEWAY6)} for a in addresses]  # noqa: PLR2004
+    routes = [{"dst": str(ANY[a.version]), "gw": str(GATEWAY4 if a.version == 4 else GATEWAY6)} for a in addresses]  # noqa: PLR2004
     if not attachment.is_first:  # the pod's default routes are those of its first
         routes = []
     result |= {

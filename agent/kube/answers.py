@@ -21,17 +21,13 @@ class Head(msgspec.Struct, rename="camel", frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """An object as far as what it says that it is."""
+    """An object as far as what it says that it is, or a list without its items."""
 
     kind: str = ""
     metadata: Head = Head()
 
 
-class ListAround(Answered, frozen=True):
-    """A list without its items."""
-
-
-class _List(ListAround, frozen=True):
+class _List(Answered, frozen=True):
     """A list with its items."""
 
     items: list[msgspec.Raw] | None = None
@@ -62,7 +58,7 @@ def not_of(kind: str, found: Answered) -> str:
     return f"the answer is {found.kind[:64] or 'an object'!r}, and no {kind}"
 
 
-def not_a_list(found: ListAround, kind: str) -> str:
+def not_a_list(found: Answered, kind: str) -> str:
     """Why an answer is no list of objects of a kind; empty if it is. Each list has a revision."""
     if why := not_of(f"{kind}List", found):
         return why

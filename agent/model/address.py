@@ -1,7 +1,7 @@
 """IP addresses and families, as the model speaks of them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from ipaddress import (
     IPv4Address,
@@ -16,6 +16,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _MAPPED = bytes(10) + b"\xff\xff"  # before IPv4 in ::ffff:0:0/96
+ANY: Mapping[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}  # by version
 ADDRESS_BYTES = 16  # of an address as the maps hold it
 _ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")  # those that lead an octet
 

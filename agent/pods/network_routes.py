@@ -9,10 +9,10 @@ does not bring them back: so somebody looks at them from time to time.
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Protocol
 
-from agent.model.address import Address, Family, Network
+from agent.model.address import ANY, Address, Family, Network
 from agent.netlink import requests
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
@@ -37,7 +37,6 @@ from agent.pods.veth_spec import gateway, table_of
 
 BEHIND = 4096  # metric of a first interface's default route that another goes before
 NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length with its attributes, flags, hops, ifindex
-ANY = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 METRIC = {4: 0, 6: 1024}  # of a route that is set without one: IP6_RT_PRIO_USER, net/ipv6_route.h
 
 

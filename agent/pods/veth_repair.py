@@ -6,9 +6,9 @@ who has taken away a route alone, as to have another way out, nothing is touched
 """
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
-from agent.model.address import Address
+from agent.model.address import ANY, Address
 from agent.model.attachment import Attachment
 from agent.netlink import requests
 from agent.netlink.dump import Dump
@@ -19,8 +19,6 @@ from agent.netlink.requests import FAMILIES, Request
 from agent.netlink.rtnetlink import NDA_DST, NEIGHBOUR, NUD_PERMANENT, RT_TABLE_MAIN, RTM_GETNEIGH, attribute
 from agent.pods.veth_check import addresses_of
 from agent.pods.veth_spec import HOST_MAC, gateway, table_of
-
-ANY = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 def repair(attachment: Attachment) -> tuple[Address, ...]:

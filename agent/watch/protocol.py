@@ -6,7 +6,7 @@ from enum import Enum
 import msgspec
 from msgspec import Raw, Struct
 
-from agent.kube.answers import ListAround
+from agent.kube.answers import Answered
 from agent.watch.decode.objects import Named
 
 Query = tuple[tuple[str, str], ...]
@@ -65,4 +65,4 @@ class Line(Struct, frozen=True):
 
 LINE = msgspec.json.Decoder(Line)
 HEAD = msgspec.json.Decoder(Named)
-LIST = msgspec.json.Decoder(ListAround)
+LIST = msgspec.json.Decoder(Answered)

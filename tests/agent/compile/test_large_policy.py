@@ -32,7 +32,8 @@ from agent.model.policy import (
 )
 from agent.model.service import Protocol
 from maps import abi
-from tests.agent.compile.test_range_room import ATTACHED, FRESH, QUIET, cluster
+from tests.agent.compile.objects import FRESH
+from tests.agent.compile.test_range_room import ATTACHED, QUIET, cluster
 
 TIMES = 8  # as much is asked for: what grows with the square takes 64 times as many steps
 BOUND = 12

@@ -10,38 +10,23 @@ from agent.compile.desired import Desired, desired
 from agent.compile.policy_records import RANGES
 from agent.compile.records import OwnerKind
 from agent.compile.settings import Settings
-from agent.model.attachment import Attachment, Veth
 from agent.model.cluster import Cluster
 from agent.model.local import Local
 from agent.model.name import ObjectName
 from agent.model.node import Namespace, Node, Pod
 from agent.model.policy import CidrPeer, PodPeer, Policy, Rule, Tier, Verdict
 from maps import abi
+from tests.agent.compile.objects import FRESH
+from tests.agent.compile.test_policy import LISTED, attachment
 
 ROOM = 12
 SETTINGS = Settings("here", network_policy=True, range_room=ROOM)
-LISTED = frozenset({"NetworkPolicy", "ClusterNetworkPolicy", "PeerPod"})
-FRESH = Desired()
 NAMESPACES = ("quiet", "loud", "third")
 
 
-def attachment(number: int, namespace: str) -> Attachment:
-    return Attachment(
-        container_id=f"c{number}",
-        interface="eth0",
-        endpoint_id=number,
-        slot=number,
-        netns="",
-        netns_cookie=number,
-        mac=f"02:00:00:00:00:{number:02x}",
-        link=Veth(f"swp{number}", 10 + number),
-        ipv4=IPv4Address(f"10.0.0.{number}"),
-        pod=ObjectName(namespace, "pod"),
-        pod_uid=f"uid-{number}",
-    )
-
-
-ATTACHED = tuple(attachment(number, namespace) for number, namespace in enumerate(NAMESPACES, 1))
+ATTACHED = tuple(
+    replace(attachment(number), pod=ObjectName(namespace, "pod")) for number, namespace in enumerate(NAMESPACES, 1)
+)
 
 
 def ranges(second: int, count: int) -> tuple[CidrPeer, ...]:
