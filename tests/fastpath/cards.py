@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,13 +65,24 @@ def set_up(vfs: int) -> tuple[Pf, ...]:
 
 def snapshot(pf: Pf) -> dict[str, Any]:
     """All that can be seen of a card's VFs, but for the numbers of devices."""
-    (told,) = json.loads(run("ip", "-j", "link", "show", "dev", pf.device))
+    (found,) = snapshots(pf)
+    return found
+
+
+def snapshots(*pfs: Pf) -> list[dict[str, Any]]:
+    """The same of several cards, which one command tells: each takes its time in a guest."""
+    links = {link["ifname"]: link for link in json.loads(run("ip", "-j", "-d", "link"))}
+    return [_snapshot(pf, links) for pf in pfs]
+
+
+def _snapshot(pf: Pf, links: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    told = links[pf.device]
     return {
         function: {
             "pf": {key: value for key, value in told["vfinfo_list"][number].items() if key != "stats"},
             "driver": driver(function),
             "override": (DEVICES / function / "driver_override").read_text().strip(),
-            "devices": [_device(name) for name in devices_of(function)],
+            "devices": [_shown(links[name]) for name in devices_of(function)],
         }
         for number, function in enumerate(pf.vfs)
     }
@@ -100,12 +111,7 @@ def devices_of(function: str) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def _device(name: str) -> dict[str, Any]:
-    (told,) = json.loads(run("ip", "-j", "-d", "link", "show", "dev", name))
-    return _shown(told)
-
-
-def _shown(told: dict[str, Any]) -> dict[str, Any]:
+def _shown(told: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": told["ifname"],
         "mac": told["address"],

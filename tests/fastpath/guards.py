@@ -49,8 +49,61 @@ PATIENCE_S, SOON_S = 30.0, 3.0  # for an answer, and for a device that may still
 GUARDED = ("VF ADD hidden", "VF ADD guarded", "VF ADD moved")  # programs are not on a half-made VF, on it, in the pod
 
 
+def guarded(guest: Guest) -> None:
+    """Policy and a service hold on VFs, whatever their pods do, and nothing of it is on a VF that is at home."""
+    with _guarding(guest) as node:
+        one, two = guest.first.vfs[:2]
+        vfs = {"one": guest.definition(one, vlan=100), "two": guest.definition(two, vlan=100)}
+        _try_policy(node, guest, vfs)
+        guest.restored("VFs with programs")
+        _try_crashes(node, guest)
+
+
+def guarded_kinds(guest: Guest) -> None:
+    """The same of what our plugin makes of devices of the node."""
+    with _guarding(guest) as node:
+        for what, of in _own_kinds(guest):
+            _try_policy(node, guest, of)
+            print(f"{what}: policy and a service hold", flush=True)
+        guest.restored("devices of the node with programs")
+
+
 @contextmanager
-def loaded() -> Iterator[OfInterface]:
+def _guarding(guest: Guest) -> Iterator[AgentNode]:
+    """The agent's parts with the programs for VFs."""
+    node = guest.node
+    node.stop()
+    with _loaded() as programs:
+        node.programs = programs
+        node.start()
+        yield node
+        node.stop()
+        node.programs = None
+    guest.vfs = node.start()
+
+
+def _own_kinds(guest: Guest) -> Iterator[tuple[str, Mapping[str, Mapping[str, Any]]]]:
+    """What our plugin makes of devices of the node, for two pods: over the wire between the cards, but for one mode."""
+    spare = [before[card.vfs[0]]["devices"][0]["name"] for card, before in zip(guest.cards, guest.before, strict=True)]
+    pfs = [card.device for card in guest.cards]
+    each: dict[str, list[dict[str, Any]]] = {
+        "macvlan": [{"master": pf} for pf in pfs],
+        "ipvlan": [{"master": pf} for pf in pfs],
+        "ipvlan l3": [{"master": pfs[0], "mode": "l3"}] * 2,  # the node routes what leaves it
+        "vlan": [{"master": vf, "vlanId": 50} for vf in spare],
+        "host-device": [{"device": vf} for vf in spare],
+    }
+    for what, configs in each.items():
+        for vf in spare:
+            run("ip", "link", "set", vf, "up")  # the emulated card has no VLAN filters of its own beside VFs
+        kind, pods = what.partition(" ")[0], zip(("one", "two"), configs, strict=True)
+        yield what, {pod: {"kind": kind, "ipam": IPAM, **config} for pod, config in pods}
+        for vf in spare:
+            run("ip", "link", "set", vf, "down")
+
+
+@contextmanager
+def _loaded() -> Iterator[OfInterface]:
     """The programs for VFs, and the maps that they share."""
     path = paths.objects() / "tc_vf.bpf.o"
     pins = PinRoot(PINS)
@@ -60,21 +113,24 @@ def loaded() -> Iterator[OfInterface]:
     pins.unlock()
 
 
-def try_policy(node: AgentNode, guest: Guest, of: Mapping[str, Mapping[str, Any]]) -> None:
+def _try_policy(node: AgentNode, guest: Guest, of: Mapping[str, Mapping[str, Any]]) -> None:
     """Two pods with a device each: a MultiNetworkPolicy opens a port of one to the other, which asks a service, too.
 
     *of* has the configuration of the device of the pods one and two.
     """
-    for name, config in of.items():
+    static = {"type": "static", "addresses": [{"address": f"{HOSTILE}/24"}]}
+    configs = {"two": of["two"], "one": {**of["one"], "ipam": static}}
+    for name in configs:
         node.pod(name)
-        node.ok("ADD", name, config)
-    asked, asking = (cards.address_in(name, "net1") for name in ("one", "two"))
+    node.ok("ADD", "two", configs["two"])
+    asked, asking = HOSTILE, cards.address_in("two", "net1")
     node.maps.fill([(asked, VIP)])
+    _add_and_hold_at_once(node, configs["one"], asking)
     run("ip", "-n", "two", "route", "add", VIP, "via", asked)
     wait_for("the devices reach each other", lambda: _reaches("two", asked, CLOSED, "one", asked))
     assert _reaches("two", VIP, SERVICE, "one", asked), "a service is not reached through the device"
     node.maps.govern(governed(app="other"), FAST)
-    assert not _reaches("two", asked, PORT, "one", asked), "a pod that no peer means reaches the port"
+    _dropped(node, DropReason.DROP_POLICY_INGRESS, ("two", asked), ("one", asked), port=PORT)  # whom no peer means
     node.maps.govern(governed(app="client"), FAST)
     _hold(node, asked)
     for command in TAKEN_OFF:
@@ -88,8 +144,7 @@ def try_policy(node: AgentNode, guest: Guest, of: Mapping[str, Mapping[str, Any]
     _hold(node, asked)
     run("ip", "-n", "one", "address", "add", "10.9.0.99/24", "dev", "net1")
     _dropped(node, DropReason.DROP_SOURCE_ADDRESS, ("one", asking), ("two", asking), source="10.9.0.99")
-    _hold_at_once(node, of["one"], asking)
-    for name, config in of.items():
+    for name, config in configs.items():
         node.ok("DEL", name, config)
         node.end_pod(name)
     _none_left(guest)
@@ -108,7 +163,7 @@ def governed(**client: str) -> Cluster:
     )
 
 
-def try_crashes(node: AgentNode, guest: Guest) -> None:
+def _try_crashes(node: AgentNode, guest: Guest) -> None:
     """An agent dies with programs on a device, or just before; the next one leaves nothing of them."""
     node.stop()
     spec = guest.definition(guest.first.vfs[1], vlan=100)
@@ -154,22 +209,22 @@ def _hold(node: AgentNode, asked: str) -> None:
     _dropped(node, DropReason.DROP_POLICY_INGRESS, ("two", asked), ("one", asked))
 
 
-def _hold_at_once(node: AgentNode, config: Mapping[str, Any], asking: str) -> None:
+def _add_and_hold_at_once(node: AgentNode, config: Mapping[str, Any], asking: str) -> None:
     """What is denied comes from no pod either of which a process waits for the device, and sets it up at once."""
-    node.ok("DEL", "one", config)
-    static = {"type": "static", "addresses": [{"address": f"{HOSTILE}/24"}]}
     mac = cards.devices_in("two")[0]["mac"]
     node.maps.rule(OWN_RULES)
     node.maps.born = OWN_RULES
     denied, allowed = 0, 0
     until = time.monotonic() + PATIENCE_S
     with listening("/run/netns/two", "net1") as wire, hostile("/run/netns/one", mac, HOSTILE, asking):
-        node.ok("ADD", "one", {**config, "ipam": static})
+        node.ok("ADD", "one", config)
         while not allowed and time.monotonic() < until:
             time.sleep(0.1)
             counted = came(wire)
             denied, allowed = denied + counted[0], allowed + counted[1]
     node.maps.born = abi.RULES_NONE
+    for attachment in node.maps.attached.values():
+        node.maps.say(attachment)
     assert (denied, bool(allowed)) == (0, True), (denied, allowed)
 
 
@@ -189,19 +244,25 @@ def _reaches(client: str, address: str, port: int, server: str, at: str) -> bool
 
 
 def _dropped(
-    node: AgentNode, reason: DropReason, client: tuple[str, str], server: tuple[str, str], source: str = ""
+    node: AgentNode,
+    reason: DropReason,
+    client: tuple[str, str],
+    server: tuple[str, str],
+    *,
+    source: str = "",
+    port: int = CLOSED,
 ) -> None:
-    """What a pod sends to another's closed port is dropped for this reason, and does not arrive.
+    """What a pod sends to another's port is dropped for this reason, and does not arrive.
 
     *client* is the pod and the address that it asks, *server* the pod and its own.
     """
     before = node.maps.dropped(reason)
-    with _listening(*server, CLOSED) as listening, _socket(client[0]) as asking:
+    with _listening(*server, port) as listening, _socket(client[0]) as asking:
         for each in (asking, listening):
             each.settimeout(0)
         if source:
             asking.bind((source, 0))
-        failed = asking.connect_ex((client[1], CLOSED))
+        failed = asking.connect_ex((client[1], port))
         assert failed == errno.EINPROGRESS, os.strerror(failed)
         wait_for(f"something is dropped for {reason.name}", lambda: node.maps.dropped(reason) > before)
         try:

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from agent.model.network import NETWORKS, NetworkDefinition
 from agent.pods import fail_points
 from agent.pods.delegate import DEVICE_INFO
 from agent.pods.network_record import FOLDER, read
-from tests.fastpath import cards, guards, nic_kept
+from tests.fastpath import cards, nic_kept
 from tests.fastpath.agent_node import RUN, STATE, AgentNode, stdin
 from tests.fastpath.cards import run, wait_for
+from tests.fastpath.guards import guarded, guarded_kinds
 from tests.fastpath.site import IPAM, Guest
 from tests.fastpath.user_space import user_space
 
@@ -45,8 +46,8 @@ def main(folder: str, which: str = "without", *names: str) -> int:
     print(f"cards are ready after {time.monotonic() - began:.1f} s", flush=True)
     guest.vfs = guest.node.start()
     failures = []
-    tests = (guarded, kept, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio, user_space, further)
-    for test in (*tests, delegated, crashes):
+    tests = (guarded, guarded_kinds, kept, netdev, isolation, own_devices, refusals, bad_values, dead_pods, vfio)
+    for test in (*tests, user_space, further, delegated, crashes):
         if (test.__name__ in names) is not (which == "only"):
             continue
         failures += tried(test.__name__, partial(test, guest))
@@ -69,27 +70,6 @@ def tried(what: str, do: Callable[[], None]) -> list[str]:
     return []
 
 
-def guarded(guest: Guest) -> None:
-    """Policy and a service hold on VFs, whatever their pods do, and nothing of it is on a VF that is at home."""
-    node = guest.node
-    node.stop()
-    with guards.loaded() as programs:
-        node.programs = programs
-        node.start()
-        one, two = guest.first.vfs[:2]
-        vfs = {"one": guest.definition(one, vlan=100), "two": guest.definition(two, vlan=100)}
-        guards.try_policy(node, guest, vfs)
-        guest.restored("VFs with programs")
-        for what, of in own_kinds(guest):
-            guards.try_policy(node, guest, of)
-            print(f"{what}: policy and a service hold", flush=True)
-        guest.restored("devices of the node with programs")
-        guards.try_crashes(node, guest)
-        node.stop()
-        node.programs = None
-    guest.vfs = node.start()
-
-
 def kept(guest: Guest) -> None:
     """What is above the cards' devices stays what pods were given, and changes nothing of others'."""
     guest.node.stop()
@@ -98,26 +78,6 @@ def kept(guest: Guest) -> None:
             test(guest)
     finally:
         guest.vfs = guest.node.start()
-
-
-def own_kinds(guest: Guest) -> Iterator[tuple[str, Mapping[str, Mapping[str, Any]]]]:
-    """What our plugin makes of devices of the node, for two pods: over the wire between the cards, but for one mode."""
-    spare = [before[card.vfs[0]]["devices"][0]["name"] for card, before in zip(guest.cards, guest.before, strict=True)]
-    pfs = [card.device for card in guest.cards]
-    each: dict[str, list[dict[str, Any]]] = {
-        "macvlan": [{"master": pf} for pf in pfs],
-        "ipvlan": [{"master": pf} for pf in pfs],
-        "ipvlan l3": [{"master": pfs[0], "mode": "l3"}] * 2,  # the node routes what leaves it
-        "vlan": [{"master": vf, "vlanId": 50} for vf in spare],
-        "host-device": [{"device": vf} for vf in spare],
-    }
-    for what, configs in each.items():
-        for vf in spare:
-            run("ip", "link", "set", vf, "up")  # the emulated card has no VLAN filters of its own beside VFs
-        kind, pods = what.partition(" ")[0], zip(("one", "two"), configs, strict=True)
-        yield what, {pod: {"kind": kind, "ipam": IPAM, **config} for pod, config in pods}
-        for vf in spare:
-            run("ip", "link", "set", vf, "down")
 
 
 def netdev(guest: Guest) -> None:

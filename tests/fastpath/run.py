@@ -1,4 +1,4 @@
-"""One guest with two SR-IOV cards and an IOMMU, in which tests/fastpath/guest.py runs.
+"""A guest with two SR-IOV cards and an IOMMU, in which tests/fastpath/guest.py runs.
 
 Software emulation always, as `make kernels`. Both cards are on one wire. More memory than 2 GiB would have the firmware
 put the functions' registers where QEMU 10 does not find them.
@@ -16,7 +16,7 @@ from tests.kernels.run import Machine, boot
 META = "linux-image-6.12-amd64"
 GUEST = ".venv/bin/python -m tests.fastpath.guest"  # and the folder that has DPDK
 CARDS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
-TIMEOUT_S = 900.0  # two minutes where nobody else computes
+TIMEOUT_S = 900.0  # three to four minutes where nobody else computes
 MORE = ("igb", "igbvf", "vfio_iommu_type1", "vfio_pci", "macvlan", "ipvlan")
 
 

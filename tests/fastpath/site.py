@@ -31,7 +31,7 @@ class Guest:
 
     def now(self) -> list[dict[str, Any]]:
         """How the VFs are."""
-        return [cards.snapshot(self.first), cards.snapshot(self.second)]
+        return cards.snapshots(*self.cards)
 
     def restored(self, after: str) -> None:
         """All is as before the first pod, and nothing of ours is left."""

@@ -6,7 +6,7 @@ from tests.fastpath import run
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.fastpath]
 
-POLICY = ("guarded", "kept")
+POLICY = ("guarded", "guarded_kinds", "kept")
 
 
 @pytest.mark.timeout(run.TIMEOUT_S + 60)

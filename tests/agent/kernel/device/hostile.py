@@ -17,6 +17,8 @@ SCRIPT = """
 import fcntl, socket, struct, sys
 raw, control = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 frames = [bytes.fromhex(each) for each in sys.argv[1:]]
+links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)  # NETLINK_ROUTE
+links.bind((0, 1))  # RTMGRP_LINK
 there = {name for _, name in socket.if_nameindex()}
 print("ready", flush=True)
 def attempt(what, *given):  # a frame that is dropped is an error, too
@@ -25,9 +27,13 @@ def attempt(what, *given):  # a frame that is dropped is an error, too
     except OSError:
         return b""
 while True:
-    for name in {name for _, name in socket.if_nameindex()} - there:
+    came = {name for _, name in socket.if_nameindex()} - there
+    if not came:
+        attempt(links.recv, 1 << 16)  # the kernel tells of it as it comes
+    for name in came:
         asked = name.encode()
-        attempt(fcntl.ioctl, control, 0x8914, struct.pack("16sH22x", asked, 1))  # SIOCSIFFLAGS, IFF_UP
+        has = attempt(fcntl.ioctl, control, 0x8913, struct.pack("16s24x", asked)) or bytes(40)  # SIOCGIFFLAGS
+        attempt(fcntl.ioctl, control, 0x8914, has[:16] + bytes([has[16] | 1]) + has[17:])  # SIOCSIFFLAGS, IFF_UP
         mac = attempt(fcntl.ioctl, control, 0x8927, struct.pack("16s24x", asked))[18:24]  # SIOCGIFHWADDR
         for frame in frames:
             attempt(raw.sendto, frame[:6] + mac + frame[12:], (name, 0))
