@@ -74,6 +74,7 @@ class Pair:
             "router id 192.0.2.1;\nprotocol device { }\n"
             f"protocol static {{ ipv4; {' '.join(f'route {one} blackhole;' for one in networks)} }}\n"
             f"protocol bgp n {{ local 192.0.2.1 as {asn}; neighbor 192.0.2.11 as {NODE_ASN}; connect delay time 1; "
+            f"connect retry time 1; error wait time 1, 2; "
             f"{more} {way} }}\n"
         )
         if "r" in self.birds:
