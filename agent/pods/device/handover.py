@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -26,7 +26,8 @@ from agent.pods import fail_points
 from agent.pods.device.guards import Guards
 from agent.pods.device.hardware import Hardware, Use
 from agent.pods.device.ipam import AddressPlugin
-from agent.pods.device.record import DeviceJournal, DeviceRecord, DeviceRequest, DeviceStage
+from agent.pods.device.record import DeviceJournal, DeviceRecord, DeviceStage
+from agent.pods.device.request import DeviceRequest
 from agent.pods.device.words import meant, names_of
 from agent.pods.errors import AlreadyAttached, DeviceInUse, DeviceUnusable, NetnsUnusable
 from agent.pods.in_turn import InTurn
@@ -40,7 +41,7 @@ _replaced = msgspec.structs.replace
 PATIENCE_S, AT_ONCE_S = 10.0, 0.5  # for a namespace that ends
 # what can stand in the way of taking back; tried again later
 TROUBLES = (OSError, AgentError, MapsError, LoopStopped, PluginFailed)
-Q = TypeVar("Q", bound=DeviceRequest)
+Q = TypeVar("Q", bound=DeviceRequest[Any])
 R = TypeVar("R", bound=DeviceRecord)
 
 

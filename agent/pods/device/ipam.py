@@ -13,7 +13,8 @@ from agent.log import logger
 from agent.model.address import Address
 from agent.model.netdev import NetdevRoute
 from agent.model.network import OUR_PLUGIN
-from agent.pods.device.record import DeviceRecord, DeviceRequest
+from agent.pods.device.record import DeviceRecord
+from agent.pods.device.request import DeviceRequest
 from agent.pods.errors import NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
 
@@ -38,7 +39,7 @@ class AddressPlugin(Protocol):
     def add(self, record: DeviceRecord) -> Mapping[str, Any]:
         """What the plugin gives."""
 
-    def delete(self, record: DeviceRecord | DeviceRequest) -> None:
+    def delete(self, record: DeviceRecord | DeviceRequest[Any]) -> None:
         """What it gave, taken back."""
 
     def check(self, record: DeviceRecord) -> str:
@@ -66,7 +67,7 @@ class DeviceIpam:
         except PluginFailed as error:
             raise NoFreeAddress(f"ipam: {error}") from error
 
-    def delete(self, record: DeviceRecord | DeviceRequest) -> None:
+    def delete(self, record: DeviceRecord | DeviceRequest[Any]) -> None:
         """Have it take back what it gave. One that the node has no more has no books either.
 
         Raises:
@@ -91,10 +92,10 @@ class DeviceIpam:
             return f"ipam: {error}"
         return ""
 
-    def _is_own(self, record: DeviceRecord | DeviceRequest) -> bool:
+    def _is_own(self, record: DeviceRecord | DeviceRequest[Any]) -> bool:
         return self._own is not None and _kind(record) == OUR_PLUGIN
 
-    def _run(self, command: str, record: DeviceRecord | DeviceRequest) -> Any:
+    def _run(self, command: str, record: DeviceRecord | DeviceRequest[Any]) -> Any:
         config = dict(record.config)
         config["cniVersion"] = min(str(config.get("cniVersion", NEWEST)), NEWEST)
         if command == "CHECK" and isinstance(record, DeviceRecord):
@@ -165,5 +166,5 @@ def _number(one: Mapping[str, Any], key: str, among: range) -> int:
     return value
 
 
-def _kind(record: DeviceRecord | DeviceRequest) -> str:
+def _kind(record: DeviceRecord | DeviceRequest[Any]) -> str:
     return str((record.config.get("ipam") or {}).get("type") or "")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -29,38 +29,6 @@ class DeviceStage(StrEnum):
     ADDING = "adding"  # it may have been changed in part
     ADDED = "added"
     DELETING = "deleting"
-
-
-class DeviceRequest(Protocol):
-    """What an ADD asks for, as far as it is the same of every device."""
-
-    @property
-    def address(self) -> str:
-        """What the device is known by."""
-
-    @property
-    def container_id(self) -> str:
-        """The container's."""
-
-    @property
-    def interface(self) -> str:
-        """The device's name in the pod."""
-
-    @property
-    def netns(self) -> str:
-        """The path of the pod's namespace."""
-
-    @property
-    def pod(self) -> ObjectName | None:
-        """Whose it is, where the runtime tells."""
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The network's, for its IPAM plugin."""
-
-    @property
-    def key(self) -> AttachmentKey:
-        """What identifies the attachment."""
 
 
 class DeviceRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -29,7 +29,7 @@ ADMIN = replace(POD, has_net_admin=True)
 DENY = Policy(ObjectName("shop", "deny"), PodPeer(labelled(app="web"), namespace="shop"), ingress=())
 CLUSTER = Cluster(pods={NAME: POD}, policies={DENY.name: DENY})
 WISH = VfSpec(VfKind.DPDK, VfSettings())
-REQUEST = VfRequest(ADDRESS, WISH, "fast", "c1", "net1", "/run/netns/p1", NAME)
+REQUEST = VfRequest(WISH, "fast", "c1", "net1", "/run/netns/p1", NAME, address=ADDRESS)
 FAST = ObjectName("shop", "fast")
 MULTI = replace(DENY, networks=frozenset({FAST}))
 

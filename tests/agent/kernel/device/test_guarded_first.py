@@ -92,7 +92,7 @@ class World:
         files, card = VfFiles(self.state / "run"), WireCard(PciBus(self.state))
         agent = Vfs(card, vf_journal(self.state, "boot"), FakeIpam(), files, guards=self.guards, clock=lambda: 1)
         spec = VfSpec(VfKind.NETDEV, VfSettings())
-        request = VfRequest(PCI, spec, "fast", "c1", "net1", PATH, ObjectName("default", "web"))
+        request = VfRequest(spec, "fast", "c1", "net1", PATH, ObjectName("default", "web"), address=PCI)
         return lambda: _round(agent, request)
 
 

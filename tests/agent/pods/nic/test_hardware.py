@@ -78,7 +78,7 @@ def test_a_vf_with_another_pods_device_above_it_is_given_to_nobody_and_nothing_i
     node.hardware = vfs.hardware
     agent, vf = (
         node.agent(),
-        VfRequest(ADDRESS, VfSpec(VfKind.NETDEV, VfSettings()), "fast", "c2", "net1", "/run/netns/p2"),
+        VfRequest(VfSpec(VfKind.NETDEV, VfSettings()), "fast", "c2", "net1", "/run/netns/p2", address=ADDRESS),
     )
     agent.add(request())
     with pytest.raises(DeviceInUse, match="ens1v0 is below net1 of default/c1"):

@@ -43,7 +43,7 @@ def request(
     spec: VfSpec = NETDEV, container: str = "c1", netns: str = "/run/netns/p1", address: str = ADDRESS
 ) -> VfRequest:
     pod = ObjectName("default", container)
-    return VfRequest(address, spec, "fast", container, "net1", netns, pod, config={"ipam": {"type": "fake"}})
+    return VfRequest(spec, "fast", container, "net1", netns, pod, config={"ipam": {"type": "fake"}}, address=address)
 
 
 @pytest.fixture

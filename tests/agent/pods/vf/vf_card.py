@@ -15,7 +15,8 @@ from agent.model.netdev import Netdev
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfSettings, VlanProtocol
 from agent.netlink.netns import NoSuchNetns
 from agent.pods.device.guards import Guards
-from agent.pods.device.record import DeviceRecord, DeviceRequest
+from agent.pods.device.record import DeviceRecord
+from agent.pods.device.request import DeviceRequest
 from agent.pods.errors import NoFreeAddress
 from agent.pods.known import KnownAttachments
 from agent.pods.plugin import PluginFailed
@@ -239,7 +240,7 @@ class FakeIpam:
         self.held[record.key] = record.address
         return self.gives
 
-    def delete(self, record: DeviceRecord | DeviceRequest) -> None:
+    def delete(self, record: DeviceRecord | DeviceRequest[Any]) -> None:
         """As the plugin's."""
         if "DEL" in self.refuses:
             raise PluginFailed("fake", "its books are closed")
