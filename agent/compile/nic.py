@@ -26,7 +26,7 @@ def refusal(nic: Nic, spec: NicSpec, *, has_ipv6: bool = False) -> str:
     if nic.is_loopback:
         return f"{key}: {nic.netdev.name} is the loopback device"
     if spec.kind is NicKind.HOST_DEVICE:
-        return _in_use(nic, key) or _with_vfs(nic, key)
+        return in_use(nic, key) or _with_vfs(nic, key)
     return next(_refusals_above(nic, spec, key, has_ipv6=has_ipv6), "")
 
 
@@ -34,7 +34,7 @@ def _refusals_above(nic: Nic, spec: NicSpec, key: str, *, has_ipv6: bool) -> Ite
     """Why there can be no such device above it."""
     name = nic.netdev.name
     if spec.is_alone:
-        if why := _in_use(nic, key):  # the pod hears all that the device is sent, and the node nothing
+        if why := in_use(nic, key):  # the pod hears all that the device is sent, and the node nothing
             yield why
         if spec.mac:
             yield f"mac: is not for the mode passthru, which has that of {name}"
@@ -52,9 +52,9 @@ def other_mode(device: str, mode: str, whose: str) -> str:
     return f"mode: {device} has ipvlan devices of mode {mode}, {whose}'s; all above one device have the same"
 
 
-def _in_use(nic: Nic, key: str) -> str:
-    """Why the node cannot do without the device."""
-    name = nic.netdev.name
+def in_use(nic: Nic, key: str) -> str:
+    """Why the node cannot do without the device, with the *key* that says it; empty: it can."""
+    name = nic.netdev.shown
     if nic.made_as == "tun":
         return f"{key}: {name} is a process's (tun, tap), which would keep it"
     if nic.is_way_out:

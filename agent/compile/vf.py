@@ -5,10 +5,12 @@ What the kernel sets together (a VLAN with its priority and protocol; both rates
 of the part that is not asked for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from agent.compile.nic import in_use
+from agent.model.nic import Nic
 from agent.model.vf import NO_MAC, VFIO, LinkState, Vf, VfKind, VfSettings, VfSpec, VlanProtocol
 
 LEAST_MTU = 68  # RFC 791
@@ -156,16 +158,19 @@ def spec_for(vf: Vf, spec: VfSpec, made_mac: str) -> VfSpec:
     return replace(spec, settings=settings)
 
 
-def refusal(vf: Vf, spec: VfSpec) -> str:
-    """Why this VF cannot serve a spec of :func:`spec_for`, with the field; empty when it can."""
+def refusal(vf: Vf, spec: VfSpec, nics: Iterable[Nic]) -> str:
+    """Why this VF cannot serve a spec of :func:`spec_for`, with the field; empty when it can.
+
+    *nics* are its network devices, with all that the node has of them.
+    """
     if spec.mtu is not None and not LEAST_MTU <= spec.mtu <= vf.pf_mtu:
         return f"mtu: {spec.mtu} is not from {LEAST_MTU} to {vf.pf_mtu}, the MTU of its PF {vf.pf_device}"
     low = _first(spec.settings.min_tx_rate, vf.settings.min_tx_rate) or 0
     high = _first(spec.settings.max_tx_rate, vf.settings.max_tx_rate) or 0
     if high and low > high:
         return f"min_tx_rate: {low} Mbit/s is more than max_tx_rate, {high}"
-    if vf.node_addresses and vf.netdev is not None:
-        return f"deviceID: {vf.address} is {vf.netdev.shown}, by which the node has {', '.join(vf.node_addresses)}"
+    if why := next(filter(None, (in_use(nic, f"deviceID: {vf.address}") for nic in nics)), ""):
+        return why
     if spec.kind is VfKind.DPDK:
         return _group_refusal(vf)
     if vf.netdev is None:

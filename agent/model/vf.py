@@ -76,7 +76,6 @@ class Vf:
     settings: VfSettings
     netdev: Netdev | None = None
     group: IommuGroup | None = None  # None: the node has no IOMMU in use
-    node_addresses: tuple[str, ...] = ()  # that the node has on it, but for those of its link alone
 
 
 @dataclass(frozen=True, slots=True)

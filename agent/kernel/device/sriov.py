@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,13 +21,16 @@ from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages, PciBus
 from agent.kernel.device.unreached import Unreached
 from agent.log import logger
 from agent.model.netdev import Netdev
+from agent.model.nic import Nic
 from agent.model.vf import NodeOwner, Vf, VfSettings
 from agent.netlink.counted import CountedVf, counted_vfs
 from agent.netlink.dump import Dump
-from agent.netlink.netdev_requests import device_addresses, link_index, netdev_of, set_mac
+from agent.netlink.netdev_requests import link_index, netdev_of, set_mac
 from agent.netlink.netns import NetnsHandle, open_netns
+from agent.netlink.nic_requests import nics
 from agent.netlink.socket import Socket
 from agent.netlink.vf_requests import set_vf, vf_settings
+from agent.netlink.ways_out import routes_out_of
 
 log = logger(__name__)
 
@@ -54,7 +58,6 @@ class SriovCard:
             pf = link_index(dump, place.pf_device)
             settings = vf_settings(dump, pf[0]).get(place.number) if pf else None
             netdev = netdev_of(dump, address)
-            used = device_addresses(dump).get(netdev.index, ()) if netdev else ()
         if pf is None or settings is None:
             raise DeviceRefused(f"the PF {place.pf_device} of {address} tells nothing of its VF {place.number}")
         return Vf(
@@ -69,8 +72,17 @@ class SriovCard:
             settings=settings,
             netdev=netdev,
             group=self._pci.group(address),
-            node_addresses=used,
         )
+
+    def nics(self, address: str) -> tuple[Nic, ...]:
+        """The VF's network devices on the node, with all that the node has of them.
+
+        Raises:
+            OSError: the kernel refused to tell.
+        """
+        with Dump() as dump:
+            those = tuple(one for one in nics(dump) if one.parent == address)
+            return tuple(replace(one, routed=routes_out_of(dump, one.netdev.index)) for one in those)
 
     def counted(self, addresses: Iterable[str]) -> Mapping[str, CountedVf]:
         """What the PFs have counted of these VFs; without those that are no VFs any more, or whose PF has no device.

@@ -9,6 +9,7 @@ from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.pci import GroupFile, HugePages
 from agent.kernel.device.unreached import Unreached
 from agent.model.netdev import Netdev
+from agent.model.nic import Nic
 from agent.model.vf import NodeOwner, Vf, VfSettings
 
 
@@ -20,6 +21,9 @@ class Card(Protocol):
 
     def settings(self, addresses: Iterable[str]) -> Mapping[str, VfSettings]:
         """What the PFs keep for VFs, of those that they tell."""
+
+    def nics(self, address: str) -> tuple[Nic, ...]:
+        """Its network devices on the node."""
 
     def set(self, address: str, change: Change) -> None:
         """One attribute changed."""

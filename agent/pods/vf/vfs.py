@@ -78,7 +78,7 @@ class Vfs(Handover[VfRequest, VfRecord]):
         except DeviceRefused as error:
             raise DeviceUnusable(f"deviceID: {error}") from error
         spec = spec_for(vf, request.spec, made_mac(request.container_id, request.interface))
-        if why := refusal(vf, spec):
+        if why := refusal(vf, spec, self._card.nics(request.address)):
             raise DeviceUnusable(why)
         if vf.netdev is not None:
             self._check_free(vf.netdev, request.address, is_alone=True)

@@ -20,6 +20,7 @@ from agent.compile.vf import (
     spec_for,
 )
 from agent.model.netdev import Netdev
+from agent.model.nic import Nic
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, Vf, VfKind, VfSettings, VfSpec, VlanProtocol
 
 C_TAG, S_TAG = VlanProtocol.C_TAG, VlanProtocol.S_TAG
@@ -30,6 +31,7 @@ TAGGED = replace(PLAIN, vlan=100, vlan_qos=3, vlan_proto=S_TAG)
 MAC, MADE = "02:00:00:00:00:0a", "02:00:00:00:00:0f"
 NETDEV = Netdev("ens1v0", 10, "02:00:00:00:00:01", 1500)
 VF = Vf("0000:03:02.0", "0000:03:00.0", "ens1", "ice", 1500, 0, "iavf", "", PLAIN, NETDEV, IommuGroup("7"))
+NIC = Nic(NETDEV, VF.address)
 
 
 @pytest.mark.parametrize(
@@ -167,12 +169,6 @@ def test_what_follows_from_the_vf(vf: Vf, spec: VfSpec, settings: VfSettings) ->
             id="less than the VF is kept free",
         ),
         pytest.param(
-            replace(VF, node_addresses=("192.0.2.1",)),
-            VfSpec(VfKind.NETDEV, VfSettings()),
-            ("deviceID", "ens1v0", "192.0.2.1"),
-            id="a VF that the node uses itself",
-        ),
-        pytest.param(
             replace(VF, group=None),
             VfSpec(VfKind.DPDK, VfSettings()),
             ("no IOMMU group", "intel_iommu=on"),
@@ -193,6 +189,24 @@ def test_what_follows_from_the_vf(vf: Vf, spec: VfSpec, settings: VfSettings) ->
     ],
 )
 def test_a_vf_that_cannot_serve_is_refused_with_the_key(vf: Vf, spec: VfSpec, words: tuple[str, ...]) -> None:
-    why = refusal(vf, spec)
+    why = refusal(vf, spec, ())
     assert bool(why) == bool(words)
     assert all(word in why for word in words), why
+
+
+@pytest.mark.parametrize("kind", VfKind)
+@pytest.mark.parametrize(
+    ("nic", "words"),
+    [
+        pytest.param(NIC, "", id="nothing"),
+        pytest.param(replace(NIC, node_addresses=("192.0.2.1",)), "by ens1v0 the node has 192.0.2.1", id="an address"),
+        pytest.param(replace(NIC, above=("br0",)), "br0 of the node would lose ens1v0", id="a bridge"),
+        pytest.param(replace(NIC, is_way_out=True), "a default route of the node leaves by ens1v0", id="the way out"),
+        pytest.param(
+            replace(NIC, routed=("10.9.0.0/16",)), "by ens1v0 the node has the route to 10.9.0.0/16", id="a route"
+        ),
+    ],
+)
+def test_a_vf_by_which_the_node_has_something_is_no_pods(kind: VfKind, nic: Nic, words: str) -> None:
+    other = replace(NIC, netdev=replace(NETDEV, name="ens1v0np1", index=11))
+    assert refusal(VF, VfSpec(kind, VfSettings()), (other, nic)) == (words and f"deviceID: 0000:03:02.0: {words}")

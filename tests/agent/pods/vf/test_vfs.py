@@ -79,6 +79,13 @@ def test_dpdk_has_an_address_also_where_nobody_has_set_one(node: VfNode) -> None
 REFUSED: list[tuple[str, type[PodRefused], str, Callable[[VfNode], object], VfRequest]] = [
     ("no such VF", DeviceUnusable, "deviceID: there is no", lambda _: None, request(address="0000:77:00.0")),
     ("no such namespace", NetnsUnusable, "p9", lambda _: None, request(netns="/run/netns/p9")),
+    (
+        "a port of a bridge",
+        DeviceUnusable,
+        "^deviceID: 0000:03:02.0: br0 of the node would lose ens1v0$",
+        lambda n: n.card.above.update({ADDRESS: ("br0",)}),
+        request(),
+    ),
     ("too large an MTU", DeviceUnusable, "mtu: 9000", lambda _: None, request(VfSpec(VfKind.NETDEV, SETTINGS, 9000))),
     (
         "a driver refuses a key",

@@ -112,6 +112,21 @@ def test_the_vf_of_a_pod_that_went_without_a_del_comes_home(node: VfNode, by: st
     assert (node.programs.on, node.loop.attached) == ({}, {})
 
 
+@pytest.mark.parametrize("dies", [True, False])
+def test_what_would_keep_a_vf_from_pods_is_no_reason_for_it_to_stay_with_one(node: VfNode, *, dies: bool) -> None:
+    """As where the node has put it into a bridge as soon as the kernel had brought it."""
+    before, agent = node.card.snapshot(), node.agent()
+    agent.add(request())
+    node.card.above[ADDRESS] = ("br0",)
+    agent = node.agent() if dies else agent
+    agent.collect()
+    assert (node.card.where[ADDRESS], len(agent.all())) == ("/run/netns/p1", 1)
+    agent.delete(KEY)
+    assert (node.card.snapshot(), agent.all(), node.files()) == (before, (), [])
+    with pytest.raises(DeviceUnusable, match="br0 of the node would lose ens1v0"):
+        agent.add(request())
+
+
 def test_a_living_pods_vf_is_left_alone_by_a_start_and_by_a_look(node: VfNode) -> None:
     node.agent().add(request())
     with_pod = node.card.snapshot()

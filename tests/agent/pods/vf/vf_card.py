@@ -12,6 +12,7 @@ from agent.kernel.device.pci import DeviceGone, DeviceRefused, GroupFile, HugePa
 from agent.kernel.device.unreached import Unreached
 from agent.model.attachment import Attachment
 from agent.model.netdev import Netdev
+from agent.model.nic import Nic
 from agent.model.vf import NO_MAC, IommuGroup, LinkState, NodeOwner, Vf, VfSettings, VlanProtocol
 from agent.netlink.netns import NoSuchNetns
 from agent.pods.device.guards import Guards
@@ -53,6 +54,7 @@ class FakeCard:
     files: dict[str, GroupFile] = field(default_factory=dict)
     pages: dict[int, HugePages] = field(default_factory=lambda: {2048: HugePages(16, 16)})
     gone: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what a device has lost in its pod
+    above: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what the node has above a device
     comings: int = 0  # of devices that pods had
     is_pf_away: bool = False  # its driver is exchanged, or its device is in some container
     wants_rebind: bool = False  # a device hears of an address that the PF has set when it is bound
@@ -87,6 +89,11 @@ class FakeCard:
         if self.is_pf_away:
             raise DeviceRefused(f"the PF of {address} has no network device on the node; bind its driver")
         return replace(self.vfs[address], netdev=self._home(address))
+
+    def nics(self, address: str) -> tuple[Nic, ...]:
+        """As the card's."""
+        home = self._home(address)
+        return () if home is None else (Nic(home, address, above=self.above.get(address, ())),)
 
     def settings(self, addresses: Iterable[str]) -> Mapping[str, VfSettings]:
         """As the card's."""
