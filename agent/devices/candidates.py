@@ -1,6 +1,7 @@
 """What of the hardware may be handed out at all, by a resource's type.
 
-Never: a PF that has VFs, since they live by it, and what the node's default routes leave by.
+Never: a PF that has VFs, since they live by it, what the node's default routes leave by, and what the node has other
+devices above, as a port of a bridge or a bond.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,8 +42,11 @@ def reserved(hardware: Hardware, device: PciFunction | Subfunction) -> str:
     """Why a device is the node's own, whatever selects it; empty: a pod may have it."""
     if isinstance(device, PciFunction) and device.vfs:
         return "it has VFs, which live by it"
-    ways = (name for name in device.netdevs if name in hardware.netdevs and hardware.netdevs[name].has_default_route)
-    return f"the node's default route leaves by {name}" if (name := next(ways, "")) else ""
+    own = tuple(hardware.netdevs[name] for name in device.netdevs if name in hardware.netdevs)
+    if name := next((one.name for one in own if one.has_default_route), ""):
+        return f"the node's default route leaves by {name}"
+    below = next((one for one in own if one.above), None)
+    return f"{', '.join(below.above)} of the node would lose {below.name}" if below else ""
 
 
 def is_in_pod(hardware: Hardware, device: str) -> bool:

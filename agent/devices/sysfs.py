@@ -16,7 +16,7 @@ IFF_UP = 0x1  # linux/if.h
 RTF_UP = 0x1  # linux/route.h
 LINK_TYPES = {"1": "ether", "32": "infiniband"}  # linux/if_arp.h
 BRIDGE = 0x06  # PCI's base class
-LOWER = "lower_"  # begins the names of links to the devices below one
+LOWER, UPPER = "lower_", "upper_"  # begin the names of links to the devices below one, and above it
 _VIRTFN = re.compile(r"virtfn(\d+)")
 
 
@@ -92,6 +92,7 @@ def _netdev(path: Path, *, has_default_route: bool) -> Netdev | None:
         has_carrier=text(path / "carrier") == "1",  # of one that is down it cannot be read
         driver=target(path / "device/driver"),
         has_default_route=has_default_route,
+        above=_linked(path, UPPER),
     )
 
 
@@ -126,8 +127,13 @@ def _with_lower(net: Path, routed: Collection[str]) -> frozenset[str]:
         name = left.pop()
         if name not in found:
             found.add(name)
-            left += [one.removeprefix(LOWER) for one in names(net / name) if one.startswith(LOWER)]
+            left += _linked(net / name, LOWER)
     return frozenset(found)
+
+
+def _linked(device: Path, which: str) -> tuple[str, ...]:
+    """The names of the devices that are next to one, on that side; in its own namespace alone."""
+    return tuple(one.removeprefix(which) for one in names(device) if one.startswith(which))
 
 
 def _number(path: Path) -> int | None:

@@ -21,6 +21,7 @@ class Netdev:
     has_carrier: bool
     driver: str = ""  # empty: a device of the kernel's own, as a bridge
     has_default_route: bool = False  # of the node's, or one on top of it has
+    above: tuple[str, ...] = ()  # names of devices of the node above it, or that it is a port of
 
 
 @dataclass(frozen=True, slots=True)

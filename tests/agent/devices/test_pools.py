@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.devices import sysfs
+from agent.devices.allocation import Unavailable, allocate
 from agent.devices.candidates import remembered
 from agent.devices.config import Resource, parse
 from agent.devices.pools import Pools, arrange
@@ -129,14 +130,36 @@ def test_slots_are_counted(node: Tree) -> None:
 def test_nobody_has_what_the_node_lives_by_in_whatever_order(
     node: Tree, stacked: dict[str, list[str]], way_out: str
 ) -> None:
+    given = selecting(pfNames=["ens1"])
+    offered = arrange(given, sysfs.read(node.root), {}, {})
+    assert ids(offered) == [[NIC]]
     for name, below in stacked.items():
         node.netdev(name)
         node.stack(name, *below)
-    given = selecting(pfNames=["ens1"])
-    node.default_route("mgmt")
-    assert ids(arrange(given, sysfs.read(node.root), {}, {})) == [[NIC]]
-    node.default_route(way_out)
-    assert ids(arrange(given, sysfs.read(node.root), {}, {})) == [[]]
+    for leaves_by, why in (
+        ("mgmt", f"{next(iter(stacked))} of the node would lose ens1"),
+        (way_out, "the node's default route leaves by ens1"),
+    ):
+        node.default_route(leaves_by)
+        hardware = sysfs.read(node.root)
+        assert ids(arrange(given, hardware, {}, {})) == [[]]
+        assert troubles(arrange(given, hardware, {}, offered.owners)) == {NIC: why}
+
+
+def test_a_vf_in_a_bridge_is_nobodys_until_it_is_out_of_it(node: Tree) -> None:
+    node.netdev("ens1v0", VFS[0])
+    node.netdev("br0")
+    given = selecting(pfNames=["eth0#0-1"])
+    offered = arrange(given, sysfs.read(node.root), {}, {})
+    assert (ids(offered), troubles(offered)) == ([[*VFS[:2]]], {})
+    node.stack("br0", "ens1v0")
+    ported = arrange(given, sysfs.read(node.root), {}, offered.owners)
+    assert troubles(ported) == {VFS[0]: "br0 of the node would lose ens1v0"}
+    with pytest.raises(Unavailable, match="br0 of the node would lose ens1v0"):
+        allocate(given[0], [VFS[0]], sysfs.read(node.root), node.root)
+    assert ids(arrange(given, sysfs.read(node.root), {}, {})) == [[VFS[1]]]
+    node.unstack("br0", "ens1v0")
+    assert arrange(given, sysfs.read(node.root), {}, ported.owners) == offered
 
 
 def test_nobody_has_a_device_of_a_route_with_several(node: Tree) -> None:

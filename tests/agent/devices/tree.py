@@ -102,6 +102,13 @@ class Tree:
         """Have a network device on top of others, as a bond, a bridge or a VLAN is."""
         for each in below:
             self._link(self.root / "sys/class/net" / name / f"lower_{each}", self.root / "sys/class/net" / each)
+            self._link(self.root / "sys/class/net" / each / f"upper_{name}", self.root / "sys/class/net" / name)
+
+    def unstack(self, name: str, *below: str) -> None:
+        """Have it on top of these no more."""
+        for each in below:
+            (self.root / "sys/class/net" / name / f"lower_{each}").unlink()
+            (self.root / "sys/class/net" / each / f"upper_{name}").unlink()
 
     def default_route(self, name: str) -> None:
         """The node's default route leaves by a device."""
