@@ -6,6 +6,7 @@ The folders are those that it has by default: the pod that cleans up has the nod
 from pathlib import Path
 
 from agent.devices import cdi
+from agent.devices.answers import drafts
 from agent.devices.options import DeviceOptions
 from agent.pods.pod_devices import SOCKET
 from agent.unix_socket import answers, is_left
@@ -21,7 +22,7 @@ def leave(run_dir: Path, options: DeviceOptions | None = None) -> tuple[Path, ..
     if answers(own):
         return ()
     sockets = (path for path in options.kubelet_dir.glob(SOCKETS) if is_left(path))
-    found = tuple(path for path in (own, *sockets, *cdi.ours(options.cdi_dir)) if path.exists())
+    found = tuple(path for path in (own, *drafts(own), *sockets, *cdi.ours(options.cdi_dir)) if path.exists())
     for path in found:
         path.unlink(missing_ok=True)
     return found

@@ -1,7 +1,13 @@
-"""The device plugin's one thread that looks: configuration and hardware in, pools, CDI files and registrations out."""
+"""The device plugin's one thread that looks: configuration and hardware in, pools, CDI files and registrations out.
 
+Of two on a node, as where one ends late, the newest offers devices. The older one sees that the socket for answers is
+another's, lets go of all that it offers, and looks on until that one has ended; the newest waits so long for it, before
+the kubelet hears of a resource: no device is offered twice.
+"""
+
+import secrets
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +21,7 @@ from agent.devices.given import Given
 from agent.devices.inventory import Inventory, Known
 from agent.devices.kubelet.calls import PLUGINS
 from agent.devices.kubelet.plugin import Count, Plugin
-from agent.devices.kubelet.registered import Registered
+from agent.devices.kubelet.registered import Registered, others
 from agent.devices.options import DeviceOptions
 from agent.devices.pools import Pools, arrange
 from agent.log import logger
@@ -28,21 +34,33 @@ log = logger(__name__)
 
 LOOK_S = 5.0  # where nothing tells of a change, as of the configuration's
 RETRY_S = 1.0  # while something is in the way
+HANDOVER_S = 10.0  # for one that does not let go
+OLDER, NEWER = "another device plugin has not let go of its resources yet", "a newer device plugin runs on this node"
 OWN_ROOT = Path("/")  # whose routes are those of this namespace
 
 
 class Looker:
     """Keeps what the kubelet knows equal to what is there."""
 
-    def __init__(
-        self, options: DeviceOptions, inventory: Inventory, given: Given, count: Count, threads: Threads
+    def __init__(  # noqa: PLR0913, PLR0917  what it reads, and whom it tells
+        self,
+        options: DeviceOptions,
+        inventory: Inventory,
+        given: Given,
+        count: Count,
+        threads: Threads,
+        is_newest: Callable[[], bool],
     ) -> None:
+        """*is_newest* tells whether the node has no newer device plugin; raises OSError where that cannot be seen."""
         self._options = options
         self._inventory = inventory
         self._given = given
         self._count = count
         self._configuration = Configuration(options.config_file, options.resource_prefix)
         self._configured = Configured()
+        self._is_newest = is_newest
+        self._token = secrets.token_hex(4)
+        self._older_until_s: float | None = None  # another one is waited for, by a steady clock
         self._registered: dict[str, Registered] = {}
         self._error = "it has not looked yet"
         self._worker = Worker(threads, "devices", self._run)
@@ -62,6 +80,9 @@ class Looker:
 
     def look(self) -> None:
         """Read what is there, tell who waits for changes, and have each resource served and registered."""
+        if not self._has_node():
+            self._stand_aside()
+            return
         hardware = self._hardware()
         configured = self._configuration.read()
         is_new = configured.resources != self._configured.resources
@@ -88,11 +109,38 @@ class Looker:
             while not self._worker.is_stopping:
                 with self._worker.busy():
                     self.look()
-                changes.wait(self._worker.wake, RETRY_S if self.waits_for() else LOOK_S)
+                changes.wait(self._worker.wake, RETRY_S if self.waits_for() not in {"", NEWER} else LOOK_S)
         finally:
             changes.close()
             for each in self._registered.values():
                 each.stop()
+
+    def _has_node(self) -> bool:
+        try:
+            return self._is_newest()
+        except OSError as error:
+            log.warning("whether there is a newer device plugin cannot be seen", why=error)
+            return True
+
+    def _stand_aside(self) -> None:
+        """Offer nothing; CDI files are the newer one's."""
+        if self._error != NEWER:
+            log.warning("a newer device plugin runs on this node, and has its devices; this one waits for its end")
+        self._error, self._older_until_s = NEWER, None
+        known = Known(self._inventory.now().hardware)
+        self._inventory.put(known)
+        self._serve(known)
+
+    def _waits_for_older(self) -> str:
+        """Why no resource is registered yet; another one hears of us by our sockets beside its own."""
+        if not others(self._options.kubelet_dir, self._token):
+            self._older_until_s = None
+            return ""
+        now_s = monotonic()
+        if self._older_until_s is None:
+            self._older_until_s = now_s + HANDOVER_S
+            log.info(OLDER)
+        return OLDER if now_s < self._older_until_s else ""
 
     def _place_cdi(self, known: Known) -> None:
         """Before the kubelet hears of devices whose names it tells the runtime."""
@@ -111,16 +159,17 @@ class Looker:
         for name in [name for name in self._registered if name not in pools]:
             self._registered.pop(name).stop()
             log.info("resource is no longer offered", resource=name)
+        waits_for = self._waits_for_older() if pools else ""
         for name, pool in pools.items():
             if name not in self._registered and pool.devices:
                 self._registered[name] = self._new(name)
             if name in self._registered:
-                self._registered[name].keep()
+                self._registered[name].keep(waits_for)
 
     def _new(self, name: str) -> Registered:
         options = self._options
         plugin = Plugin(name, self._inventory, self._hardware, options.run_dir, self._count, uses_cdi=options.use_cdi)
-        return Registered(options.kubelet_dir, plugin)
+        return Registered(options.kubelet_dir, plugin, self._token)
 
 
 def routed_devices() -> frozenset[str] | None:

@@ -3,22 +3,16 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from urllib.request import urlopen
 
 import grpc
 import pytest
 
 from agent.model.device import Allocated
-from agent.pods.pod_devices import Answer, Question, Unanswered, ask, devices_of
+from agent.pods.pod_devices import Question, Unanswered, ask, devices_of
 from tests.agent.devices.kubelet import PATIENCE_S, Kubelet
+from tests.agent.devices.process import Start, until
 from tests.agent.devices.test_pools import VFS
 from tests.agent.devices.tree import Tree
 
@@ -26,107 +20,6 @@ DPDK = {"resourceName": "dpdk", "resourcePrefix": "x.io", "selectors": {"drivers
 NET = {"resourceName": "net", "selectors": {"pfNames": ["eth1"]}}
 SLOTS = {"resourceName": "xsk", "resourcePrefix": "sluiceway.io", "deviceType": "afxdp", "count": 3}
 PF1 = "0000:04:00.0"
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Whether it holds before patience ends."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """The process, and what it works on."""
-
-    process: subprocess.Popen[str]
-    config: Path
-    run_dir: Path
-    cdi_dir: Path
-    port: int
-
-    def configure(self, *resources: object) -> None:
-        """Exchange the configuration as a ConfigMap's volume does."""
-        write(self.config, *resources)
-
-    def page(self, path: str) -> str:
-        """What it says over HTTP."""
-        with urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=PATIENCE_S) as answer:
-            return str(answer.read().decode())
-
-    def ask(self) -> Answer:
-        """All that it knows, once it listens."""
-        found = Answer()
-
-        def answers() -> bool:
-            nonlocal found
-            try:
-                found = ask(self.run_dir, Question())
-            except Unanswered:
-                return False
-            return True
-
-        assert until(answers)
-        return found
-
-
-def write(path: Path, *resources: object) -> None:
-    """A configuration."""
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps({"resourceList": resources}))
-    draft.rename(path)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short one: the path of a socket has 107 octets at most."""
-    with tempfile.TemporaryDirectory(prefix="devices-") as made:
-        yield Path(made)
-
-
-@pytest.fixture
-def kubelet(folder: Path) -> Iterator[Kubelet]:
-    """One that runs."""
-    made = Kubelet(folder / "kubelet")
-    made.start()
-    yield made
-    made.stop()
-
-
-Start = Callable[..., Plugin]
-
-
-@pytest.fixture
-def start(folder: Path, tree: Tree, kubelet: Kubelet) -> Iterator[Start]:
-    """Starts the process; it ends with the test."""
-    running: list[subprocess.Popen[str]] = []
-
-    def make(*resources: object, flags: tuple[str, ...] = ()) -> Plugin:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        folders = {name: folder / name for name in ("run", "cdi")}
-        config = folder / "config.json"
-        write(config, *resources)
-        given = {
-            "config-file": config,
-            "kubelet-dir": kubelet.folder,
-            "run-dir": folders["run"],
-            "cdi-dir": folders["cdi"],
-            "root": tree.root,
-            "listen": f"127.0.0.1:{port}",
-        }
-        command = [sys.executable, "-m", "agent.devices.main", *(f"--{key}={value}" for key, value in given.items())]
-        process = subprocess.Popen([*command, *flags], text=True)
-        running.append(process)
-        return Plugin(process, config, folders["run"], folders["cdi"], port)
-
-    yield make
-    for process in running:
-        process.kill()
-        process.wait()
 
 
 def test_the_kubelet_hears_of_resources_and_of_every_change(tree: Tree, kubelet: Kubelet, start: Start) -> None:
@@ -211,13 +104,13 @@ def test_with_cdi_devices_are_named_and_their_nodes_are_in_a_file(tree: Tree, ku
 def test_whichever_of_the_two_starts_again_they_find_each_other(kubelet: Kubelet, start: Start) -> None:
     kubelet.stop()
     plugin = start(SLOTS)
-    assert until(lambda: "the kubelet does not run" in _ready(plugin))
+    assert until(lambda: "the kubelet does not run" in plugin.ready())
     for _ in range(3):
         kubelet.start()
         with kubelet.dialled(kubelet.next_registration()) as dialled:
             dialled.watch()
             assert [*dialled.next_list()] == ["xsk-0", "xsk-1", "xsk-2"]
-            assert until(lambda: _ready(plugin) == "ok\n")
+            assert until(lambda: plugin.ready() == "ok\n")
             kubelet.stop()
             kubelet.start()  # it empties the folder
             with kubelet.dialled(kubelet.next_registration()) as again:
@@ -303,14 +196,3 @@ def test_a_wrong_flag_ends_it_with_a_sentence() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "sluiceway-devices: --use-cdi (from --use-cdi): 'perhaps' is neither on nor off\n"
-
-
-def _ready(plugin: Plugin) -> str:
-    """What the kubelet's probe is told."""
-    try:
-        with socket.create_connection(("127.0.0.1", plugin.port), PATIENCE_S) as connection:
-            connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
-            answer = b"".join(iter(lambda: connection.recv(4096), b""))
-    except ConnectionError:
-        return ""
-    return answer.decode().rpartition("\r\n\r\n")[2]

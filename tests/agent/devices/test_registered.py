@@ -26,7 +26,7 @@ def test_a_kubelet_that_empties_its_folder_meanwhile_is_registered_with_later(
     kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = Plugin("x.io/a", Inventory(), Hardware, kubelet.folder, lambda *_: None, uses_cdi=False)
-    registered = Registered(kubelet.folder, plugin)
+    registered = Registered(kubelet.folder, plugin, "here")
 
     def chmod(path: Path, _mode: int) -> None:
         path.unlink()
