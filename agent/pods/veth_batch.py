@@ -33,7 +33,7 @@ def veth_batch(spec: VethSpec, netns: NetnsHandle, mtu: int, before_up: BeforeUp
     name, mac, addresses = spec.host_device, spec.pod_mac, spec.addresses
     queues = spec.afxdp.queues if spec.afxdp else 1
     pair = requests.add_veth(name, HOST_MAC, mtu, peer=spec.interface, peer_mac=mac, netns=netns.fd, queues=queues)
-    switch = (SetSysctl(_SWITCH.format(spec.interface), "0", netns.fd),) if netns.without_ipv6 and spec.ipv6 else ()
+    switch = (switched_on(netns, spec.interface),) if netns.without_ipv6 and spec.ipv6 else ()
     sysctls, guards = before_up
     up = requests.set_up(_NEW, f"{_ALIAS} {spec.container_id}"[:255])
     return (
@@ -45,6 +45,11 @@ def veth_batch(spec: VethSpec, netns: NetnsHandle, mtu: int, before_up: BeforeUp
         node.messages(up, *side(_NEW, mac, addresses), _look(), end=End.DEVICE),
         pod.messages(_look(), end=End.PEER),
     )
+
+
+def switched_on(netns: NetnsHandle, interface: str) -> SetSysctl:
+    """IPv6 on a device of a pod that has it on none."""
+    return SetSysctl(_SWITCH.format(interface), "0", netns.fd)
 
 
 def _pod_side(addresses: tuple[Address, ...], table: int) -> Iterator[Request]:

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 from agent.model.address import Address
 from agent.model.attachment import Attachment
+from agent.netlink.batch import Link
 from agent.netlink.dump import Dump
 from agent.netlink.netns import open_netns
 from agent.netlink.requests import FAMILIES
@@ -19,6 +20,7 @@ from agent.netlink.rtnetlink import (
     attribute,
     number,
 )
+from agent.pods.link_faults import link_faults
 from agent.pods.veth_spec import gateway
 
 
@@ -37,7 +39,9 @@ def faults(attachment: Attachment) -> tuple[str, ...]:
         present = addresses_of(there, link.index) if link else frozenset()
         defaults = {attribute(body, ROUTE.size, RTA_GATEWAY) for body in _routes(there) if not _length(body)}
         routed = frozenset(_destinations(Dump(netns.node), attachment.link.ifindex))
-    found = [f"{a} is not on {attachment.interface}" for a in wanted if a not in present]
+        node_end = netns.node.find(index=attachment.link.ifindex)
+    found = [*_own_faults(attachment, link, node_end.mtu if node_end else 0)]
+    found += [f"{a} is not on {attachment.interface}" for a in wanted if a not in present]
     ways_out = tuple(map(gateway, wanted)) if attachment.is_first else ()
     found += [f"the pod has no default route via {g}" for g in ways_out if g.packed not in defaults]
     found += [f"the node has no route to {a}" for a in wanted if a.packed not in routed]
@@ -50,9 +54,14 @@ def _chained_faults(attachment: Attachment) -> tuple[str, ...]:
         link = netns.pod.find(name=attachment.interface)
         present = addresses_of(Dump(netns.pod), link.index) if link else frozenset()
     found = [f"{a} is not on {attachment.interface}" for a in attachment.addresses if a not in present]
-    if link and link.mac != attachment.mac:
-        found.append(f"{attachment.interface} has the MAC {link.mac} and had {attachment.mac} when it was attached")
-    return tuple(found)
+    return (*found, *_own_faults(attachment, link, 0))
+
+
+def _own_faults(attachment: Attachment, link: Link | None, given_mtu: int) -> Iterator[str]:
+    """Of the pod's end itself; the node's has the MTU that both were given."""
+    if link is not None:
+        told = link_faults(link.mac, link.mtu, given_mac=attachment.mac, given_mtu=given_mtu)
+        yield from (f"{attachment.interface} {what}" for what in told)
 
 
 def addresses_of(dump: Dump, index: int) -> frozenset[Address]:

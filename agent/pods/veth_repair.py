@@ -2,21 +2,25 @@
 
 The kernel then forgets the neighbours of the interface, also those that are known for good, and the routes by it, and
 of IPv6 the addresses; so it does of IPv4 with the last address. The sign is that the node is no neighbour any more: of
-who has taken away a route alone, as to have another way out, nothing is touched.
+who has taken away a route alone, as to have another way out, nothing is touched, nor of who has set an MTU with which
+the kernel has no IPv6.
 """
 
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from agent.kernel.device.netdev_repair import IPV6, has_ipv6
 from agent.model.address import ANY, Address
 from agent.model.attachment import Attachment
 from agent.netlink import requests
+from agent.netlink.batch import run_batch
 from agent.netlink.dump import Dump
 from agent.netlink.netdev_requests import routes_of
 from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.nic_requests import netdev_named
 from agent.netlink.requests import FAMILIES, Request
 from agent.netlink.rtnetlink import NDA_DST, NEIGHBOUR, NUD_PERMANENT, RT_TABLE_MAIN, RTM_GETNEIGH, attribute
+from agent.pods.veth_batch import switched_on
 from agent.pods.veth_check import addresses_of
 from agent.pods.veth_spec import HOST_MAC, gateway, table_of
 
@@ -36,6 +40,10 @@ def repair(attachment: Attachment) -> tuple[Address, ...]:
                 return ()
             known = frozenset(_neighbours(Dump(netns.pod), found.index))
             lost = tuple(one for one in attachment.addresses if gateway(one) not in known)
+            if not has_ipv6(found.mtu):
+                lost = tuple(one for one in lost if one.version != IPV6)
+            if any(one.version == IPV6 for one in lost) and netns.without_ipv6:
+                run_batch([switched_on(netns, attachment.interface)])
             if lost:
                 netns.pod.ask(*_again(netns, attachment, found.index, lost))
             return lost

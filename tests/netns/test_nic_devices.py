@@ -177,6 +177,43 @@ def test_what_a_device_has_lost_is_told_by_check_and_set_again(world: World, wor
     assert {"10.9.0.0/24", "10.8.0.0/16", "fd08::/64"} <= routes(ONE)
 
 
+def sysctls(pod: str) -> dict[str, str]:
+    """What routers on the link may say, and how the device tells of itself."""
+    keys = ("accept_ra_mtu", "accept_ra_pinfo", "ndisc_notify", "keep_addr_on_down", "disable_ipv6")
+    return {key: inside_of(pod, "cat", f"/proc/sys/net/ipv6/conf/net1/{key}") or "" for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param("address 02:00:00:00:00:99", "net1 has the MAC 02:00:00:00:00:99, not {mac}", id="MAC"),
+        pytest.param("mtu 1400", "net1 has the MTU 1400, not 1500", id="MTU"),
+    ],
+)
+def test_what_a_pod_has_set_of_its_link_is_told_by_check_and_stays(world: World, words: str, told: str) -> None:
+    agent = world.agent()
+    record = agent.add(request(MACVLAN))
+    ip(ONE, f"link set net1 {words}")
+    told = told.format(mac=record.mac)
+    for _ in range(2):
+        assert list(agent.check(record)) == [told]
+        agent.collect()
+    assert list(agent.problems("n1")) == []
+
+
+def test_an_mtu_without_ipv6_is_told_and_ipv6_is_behind_it_as_it_was(world: World) -> None:
+    agent = world.agent()
+    record = agent.add(request(MACVLAN))
+    before = sysctls(ONE)
+    ip(ONE, "link set net1 mtu 1000")
+    agent.collect()
+    assert (list(agent.problems("n1")), sysctls(ONE)["disable_ipv6"]) == ([], "")
+    assert {"net1 has the MTU 1000, not 1500", "net1 has not the address fd09::2/64"} <= {*agent.check(record)}
+    ip(ONE, "link set net1 mtu 1500")
+    agent.collect()
+    assert (list(agent.check(record)), list(agent.problems("n1")), sysctls(ONE)) == ([], [], before)
+
+
 def test_ipv6_that_was_switched_off_is_on_again(world: World) -> None:
     agent = world.agent()
     record = agent.add(request(MACVLAN))

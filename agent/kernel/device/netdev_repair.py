@@ -1,8 +1,9 @@
 """What ADD gave a device in a pod and it has no more: found, and set again.
 
 A device that goes down, as one of a VLAN does with the device below it, loses its routes and its link-local address;
-all ipvlan devices above one device have the mode that somebody gave the last of them. Of what a pod with rights to
-its devices has put there beside, nothing is touched.
+all ipvlan devices above one device have the mode that somebody gave the last of them. With an MTU that is too small for
+IPv6 the kernel has none on the device, and forgets what it was told of it. Of what a pod with rights to its devices has
+put there beside, nothing is touched.
 """
 
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
 
-from agent.kernel.device.netdev import PodAddresses
-from agent.kernel.device.netdev_routes import missing_routes
+from agent.kernel.device.netdev import PodAddresses, announce
+from agent.kernel.device.netdev_routes import limit_routers, missing_routes
 from agent.model.nic import IpvlanMode
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
@@ -22,6 +23,7 @@ from agent.netlink.requests import Request
 
 IPV6, IPV6_LEAST_MTU = 6, 1280  # RFC 8200, section 5: with less the kernel has no IPv6 on a device
 IPV6_SYSCTLS = Path("/proc/sys/net/ipv6/conf")
+GENERATED_BY_NOBODY = "1"  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,32 @@ def lost(there: NetnsHandle, index: int, given: Given) -> tuple[Lost, ...]:
 
 
 def repair(there: NetnsHandle, index: int, given: Given) -> tuple[Lost, ...]:
-    """Set that again; what was.
+    """Set that again; what was. Nothing of IPv6 where the device's MTU is too small for it.
 
     Raises:
         OSError: the kernel refused; the rest was tried.
     """
-    gone = lost(there, index, given)
     found = netdev_at(Dump(there.pod), index)
-    if not gone or found is None:
+    if found is None:
         return ()
+    gone = tuple(one for one in lost(there, index, given) if not one.is_ipv6 or has_ipv6(found.mtu))
     if any(one.is_ipv6 for one in gone):
-        run_batch([SetSysctl(f"{IPV6_SYSCTLS}/{found.name}/disable_ipv6", "0", there.fd)])
-    there.pod.ask(*(one.again for one in gone))
+        announce(there, found.name)
+        limit_routers(there, index, has_addresses=bool(given.addresses.interfaces))
+        if given.link_local is not None:
+            generate_none(there, found.name)
+    if gone:
+        there.pod.ask(*(one.again for one in gone))
     return gone
+
+
+def generate_none(there: NetnsHandle, name: str) -> None:
+    """Have the kernel make no address for the link of its own, as where all would have the same MAC's.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    run_batch([SetSysctl(f"{IPV6_SYSCTLS}/{name}/addr_gen_mode", GENERATED_BY_NOBODY, there.fd)])
 
 
 def _mode(dump: Dump, index: int, wanted: IpvlanMode | None) -> Iterator[Lost]:

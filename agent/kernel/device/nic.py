@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 from agent.compile.nic import key_of
 from agent.kernel.device import sysfs
 from agent.kernel.device.netdev import Movable, PodAddresses, configure, namespace
-from agent.kernel.device.netdev_repair import Given, has_ipv6, lost, repair
+from agent.kernel.device.netdev_repair import Given, generate_none, has_ipv6, lost, repair
 from agent.kernel.device.pci import DeviceRefused
 from agent.kernel.device.unreached import Unreached, enter, made
 from agent.model.netdev import Netdev
 from agent.model.nic import Nic, NicKind, NicSpec
-from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.counted import CountedLink, counted_links
 from agent.netlink.dump import Dump
 from agent.netlink.netns import open_netns
@@ -33,8 +32,6 @@ from agent.netlink.nic_requests import (
 )
 from agent.netlink.requests import delete_link
 from agent.netlink.ways_out import routes_out_of
-
-GENERATED_BY_NOBODY = "1"  # IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ class NodeNics:
             if found is None:
                 raise DeviceRefused(f"{name} is not in {netns}")
             if own is not None:
-                run_batch([SetSysctl(f"/proc/sys/net/ipv6/conf/{name}/addr_gen_mode", GENERATED_BY_NOBODY, there.fd)])
+                generate_none(there, name)
             configure(there, index, given)
             if own is not None and has_ipv6(found.mtu):
                 there.pod.ask(add_link_local(index, own))

@@ -8,6 +8,7 @@ from agent.log import logger
 from agent.model.netdev import Netdev
 from agent.pods.device.record import DeviceRecord
 from agent.pods.device.words import whose
+from agent.pods.link_faults import link_faults
 
 log = logger(__name__)
 
@@ -38,7 +39,8 @@ def faults(record: DeviceRecord, device: InPod) -> Iterator[str]:
         yield f"{record.interface} is called {found.shown}"
     elif not found.is_up:
         yield f"{record.interface} is down"
-    yield from (f"{record.interface} {what}" for what in gone)
+    own = () if found is None else link_faults(found.mac, found.mtu, given_mac=record.own_mac, given_mtu=record.mtu)
+    yield from (f"{record.interface} {what}" for what in (*own, *gone))
 
 
 def keep(record: DeviceRecord, device: InPod) -> str:

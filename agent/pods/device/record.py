@@ -64,6 +64,11 @@ class DeviceRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
         return True
 
     @property
+    def own_mac(self) -> str:
+        """The address that it is to have for life; empty: it may choose."""
+        return self.mac
+
+    @property
     def ifindex(self) -> int:
         """The device's number in the pod; 0: it is found by its PCI address."""
         return 0

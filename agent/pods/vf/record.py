@@ -36,6 +36,12 @@ class VfRecord(DeviceRecord, frozen=True, omit_defaults=True, kw_only=True):
         """As the base's."""
         return self.kind is VfKind.NETDEV
 
+    @property
+    def own_mac(self) -> str:
+        """As the base's. A trusted VF may choose, but where programs hold it to what it was given."""
+        trust = self.before.settings.trust if self.kept.trust is None else self.kept.trust
+        return "" if trust and not self.slot else self.mac
+
 
 def vf_journal(state_dir: Path, boot: str) -> DeviceJournal[VfRecord]:
     """The files of the node's VFs."""

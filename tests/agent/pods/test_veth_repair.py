@@ -98,6 +98,43 @@ def test_what_a_pod_has_made_of_it_stays(pod: str, words: list[str]) -> None:
     check(pod, is_first=True, then=then)
 
 
+@pytest.mark.parametrize(
+    ("words", "told", "back"),
+    [
+        pytest.param(
+            "address 02:00:00:00:00:99", "has the MAC 02:00:00:00:00:99, not {mac}", "address {mac}", id="its MAC"
+        ),
+        pytest.param("mtu 1400", "has the MTU 1400, not 1500", "mtu 1500", id="a smaller MTU"),
+        pytest.param("mtu 9000", "has the MTU 9000, not 1500", "mtu 1500", id="a larger MTU"),
+    ],
+)
+def test_what_a_pod_has_set_of_the_link_itself_is_told_and_stays(pod: str, words: str, told: str, back: str) -> None:
+    def then(veths: PodVeths, attachment: Attachment) -> None:
+        before = has()
+        ip(f"link set eth0 {words}")
+        assert veths.faults(attachment) == (f"eth0 {told.format(mac=attachment.mac)}",)
+        veths.repair(attachment)  # with another MAC the kernel forgets the neighbours
+        assert (has(), veths.repair(attachment)) == (before, ())
+        assert veths.faults(attachment) == (f"eth0 {told.format(mac=attachment.mac)}",)
+        ip(f"link set eth0 {back.format(mac=attachment.mac)}")
+        assert veths.faults(attachment) == ()
+
+    check(pod, is_first=True, then=then)
+
+
+def test_an_mtu_without_ipv6_is_told_and_ipv6_is_there_again_behind_it(pod: str) -> None:
+    def then(veths: PodVeths, attachment: Attachment) -> None:
+        before = has()
+        ip("link set eth0 mtu 1000")
+        assert veths.repair(attachment) == ()
+        assert {"eth0 has the MTU 1000, not 1500", f"{SIX} is not on eth0"} <= {*veths.faults(attachment)}
+        ip("link set eth0 mtu 1500")
+        assert veths.repair(attachment) == (SIX,)
+        assert (has(), veths.faults(attachment)) == (before, ())
+
+    check(pod, is_first=True, then=then)
+
+
 def test_another_way_out_that_the_pod_has_goes_first(pod: str) -> None:
     def then(veths: PodVeths, attachment: Attachment) -> None:
         ip("link add vpn0 type veth peer name vpn1")

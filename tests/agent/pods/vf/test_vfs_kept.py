@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.model.vf import VfKind, VfSettings, VfSpec
-from tests.agent.pods.vf.test_vfs import DPDK, NETDEV, request
+from tests.agent.pods.vf.test_vfs import DPDK, NETDEV, SETTINGS, request
 from tests.agent.pods.vf.vf_card import ADDRESS, VfNode
 
 
@@ -85,3 +85,22 @@ def test_a_device_that_is_not_in_its_pod_any_more_is_a_problem(node: VfNode) -> 
         f"VF {ADDRESS}",
         f"net1, the VF {ADDRESS}, is not in the pod any more; delete the Pod",
     )
+
+
+@pytest.mark.parametrize("has_addresses", [True, False])
+@pytest.mark.parametrize("trust", [True, False])
+def test_what_a_pod_has_set_of_its_vf_itself_is_told_and_stays(
+    node: VfNode, *, has_addresses: bool, trust: bool
+) -> None:
+    """A VF that the card trusts has the MAC that it likes, where no programs hold it to its own."""
+    if not has_addresses:
+        node.ipam.gives = {}
+    agent = node.agent()
+    record = agent.add(request(VfSpec(VfKind.NETDEV, replace(SETTINGS, trust=trust))))
+    mine = replace(node.card.devices[ADDRESS], mac="02:00:00:00:00:99", mtu=1200)
+    node.card.devices[ADDRESS] = mine
+    macs = [] if trust and not has_addresses else [f"net1 has the MAC 02:00:00:00:00:99, not {record.mac}"]
+    for _ in range(2):
+        assert list(agent.check(record)) == [*macs, "net1 has the MTU 1200, not 1500"]
+        agent.collect()
+    assert (node.card.devices[ADDRESS], list(agent.problems("n1", {}))) == (mine, [])
