@@ -55,6 +55,7 @@ def settings(options: Options, netlink: IPRoute, tables: Mapping[str, AnyTable])
         is_chained=is_chained,
         service_proxy=options.served,
         l2_announce=options.l2_announce,
+        ignores_excluded=options.ignore_exclude_lb,
         node_port_addresses=options.nodeport_addresses,
         public_ranges=node_view.public_ranges(options),
         forwarding=options.forwarding,

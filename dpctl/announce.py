@@ -75,7 +75,7 @@ def announce_rows(
     ordered = sorted({*known, *announced}, key=lambda a: (a.ipv4_mapped is None, a))
     nobody = AddressLine("", "")
     return [
-        _row(address, known.get(address, nobody), report.node, announced.get(address, {}), announcing, device, now_ns)
+        _row(address, known.get(address, nobody), report, announced.get(address, {}), announcing, device, now_ns)
         for address in ordered
     ]
 
@@ -125,7 +125,7 @@ def _report(root: PinRoot, run_dir: Path) -> AnnounceReport | None:
 def _row(  # noqa: PLR0913, PLR0917  what two sources say of one
     address: IPv6Address,
     line: AddressLine,
-    own: str,
+    report: AnnounceReport,
     here: Mapping[int, abi.Announced],
     announcing: abi.Announcing,
     device: DeviceName,
@@ -140,8 +140,15 @@ def _row(  # noqa: PLR0913, PLR0917  what two sources say of one
         is_here=bool(here),
         devices=tuple(device(ifindex) or f"device {ifindex}" for ifindex in sorted(here)),
         since=since,
-        note=_note(here.values(), announcing, now_ns, is_own=bool(line.node) and line.node == own),
+        note=_nobodys(line, report)
+        or _note(here.values(), announcing, now_ns, is_own=bool(line.node) and line.node == report.node),
     )
+
+
+def _nobodys(line: AddressLine, report: AnnounceReport) -> str:
+    """Why no node has an address that some would announce; empty where one has, or nobody knows."""
+    is_nobodys = bool(line.service) and not line.node and bool(report.why_left_out)
+    return f"no node may announce it; this one may not: {report.why_left_out}" if is_nobodys else ""
 
 
 def _note(here: Iterable[abi.Announced], announcing: abi.Announcing, now_ns: int, *, is_own: bool) -> str:

@@ -1,8 +1,9 @@
 """Which addresses of services this node announces: each is one node's, which follows from the nodes that are live.
 
 All nodes choose alike, without asking each other: of those that may, the one whose hash with the address is greatest
-(rendezvous hashing). One that leaves moves its own addresses and no other's. With externalTrafficPolicy Local those
-may that have a ready endpoint, or where none has, one that ends and still serves; where there is neither, all.
+(rendezvous hashing). One that leaves moves its own addresses and no other's; so does one that balancers are to leave
+out (compile/leaving.py), which has none. With externalTrafficPolicy Local those may that have a ready endpoint, or
+where none has, one that ends and still serves; where there is neither, all.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from hashlib import blake2b
 from operator import itemgetter
 
 from agent.compile.frontend import BALANCERS, served_outside
+from agent.compile.leaving import why_gone
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.settings import Settings
 from agent.model.address import Address, family, mapped
@@ -76,6 +78,7 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
     frontends are given: a balancer's address before what somebody writes, and then the older; a node's is its own.
     """
     seen = set(_nodes_own(cluster))
+    live = frozenset(name for name in cluster.announcers if not why_left_out(cluster, name, settings))
     asking = [
         (is_written, service.created, service.name, address)
         for service in cluster.services.values()
@@ -85,11 +88,30 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
         if address in seen:
             continue
         seen.add(address)
-        service, nodes = cluster.services[name], cluster.announcers
+        service, nodes = cluster.services[name], live
         if service.external_local:
             slices = cluster.slices.get(name, ())
             nodes = _with_endpoints(nodes, service, (one for one in slices if one.family is family(address)))
         yield Placement(address, name, announcer(address, nodes))
+
+
+def why_left_out(cluster: Cluster, node: str, settings: Settings) -> str:
+    """Why a node that is live announces nothing all the same; empty where it does."""
+    if node not in cluster.nodes and "Node" not in cluster.listed:
+        return ""  # nobody has looked
+    return why_gone(cluster.nodes.get(node), ignores_excluded=settings.ignores_excluded)
+
+
+def has_same_announcers(cluster: Cluster, old: Cluster, settings: Settings) -> bool:
+    """Whether the nodes that announce are those that did."""
+    if cluster.announcers is not old.announcers:
+        return False
+    if cluster.nodes is old.nodes and cluster.listed is old.listed:
+        return True
+    return all(
+        bool(why_left_out(cluster, one, settings)) == bool(why_left_out(old, one, settings))
+        for one in cluster.announcers
+    )
 
 
 def _nodes_own(cluster: Cluster) -> frozenset[Address]:

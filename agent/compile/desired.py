@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from agent.compile.announce import Announcement, announced, announced_records, has_same_own
+from agent.compile.announce import Announcement, announced, announced_records, has_same_announcers, has_same_own
 from agent.compile.bgp.bgp import OFF as BGP_OFF
 from agent.compile.bgp.bgp import Bgp, bgp
 from agent.compile.changes import same
@@ -290,7 +290,7 @@ def _may_announce(asked: _Asked, found: tuple[Device, ...]) -> bool:
         before.synced
         and cluster.services is old.services
         and cluster.slices is old.slices
-        and cluster.announcers is old.announcers
+        and has_same_announcers(cluster, old, asked.settings)
         and found == before.uplinks
         and has_same_own(cluster, old)
     )

@@ -100,6 +100,7 @@ class Settings:
     node_port_addresses: NodePortAddresses = ()  # --nodeport-addresses; none: every one of the node's
     public_ranges: PublicRanges | None = None  # of external addresses that Services may have; None: any
     l2_announce: L2Announce = L2Announce.OFF  # which addresses are announced on the uplinks' subnets
+    ignores_excluded: bool = False  # also by a Node with the label by which balancers leave it out
     forwarding: Forwarding = Forwarding.SNAT  # of Services that do not say
     bgp: BgpSettings | None = None  # None: no BGP
     pods_from_api: bool = True  # an attached pod that is not in the cluster's is one that is not known yet

@@ -121,7 +121,7 @@ class BgpOptions:
         default=False,
         metadata=about(
             values.switch,
-            "tell them of Services also from a Node with the label "
+            "tell them of Services, and announce these with --l2-announce, also from a Node with the label "
             "node.kubernetes.io/exclude-from-external-load-balancers, as kubeadm gives its control plane",
         ),
     )

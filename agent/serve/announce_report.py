@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.compile.announce import placements
+from agent.compile.announce import placements, why_left_out
 from agent.compile.settings import Settings
 from agent.ipam.lb_pool import total
 from agent.log import logger
@@ -58,6 +58,7 @@ class AnnounceReport:
     addresses: tuple[AddressLine, ...] = ()
     knows_pools: bool = False  # this node allocates
     pools: tuple[PoolLine, ...] = ()
+    why_left_out: str = ""  # why this node announces nothing, if it is not to
 
 
 class AnnounceReporter:
@@ -80,7 +81,14 @@ class AnnounceReporter:
         """
         at_s = self._clock()
         is_early = at_s < self._due_s <= at_s + SHARE  # and the clock was not set back
-        made_of = (cluster.services, cluster.slices, cluster.announcers, cluster.lb_pools, cluster.nodes)
+        made_of = (
+            cluster.services,
+            cluster.slices,
+            cluster.announcers,
+            cluster.lb_pools,
+            cluster.nodes,
+            cluster.listed,
+        )
         is_same = len(self._made_of) == len(made_of) and all(map(_is, self._made_of, made_of))
         if not cluster.synced or is_same or (is_early and not now):
             return
@@ -110,6 +118,7 @@ class AnnounceReporter:
             tuple(lines),
             knows_pools="LoadBalancerPool" in cluster.listed,
             pools=tuple(_line(pool) for _, pool in sorted(cluster.lb_pools.items())),
+            why_left_out=why_left_out(cluster, self._settings.node_name, self._settings),
         )
 
 

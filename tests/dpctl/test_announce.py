@@ -58,6 +58,12 @@ def test_an_address_is_shown_from_either_source() -> None:
     ]
 
 
+def test_of_an_address_that_no_node_may_announce_it_is_said_why_this_one_may_not() -> None:
+    report = AnnounceReport("/p", "n1", (AddressLine(HERE, "default/web"), LINES[0]), why_left_out="it is cordoned")
+    rows = announce_rows(report, {}, FRESH, lambda _: "", NOW)
+    assert [row.note for row in rows] == ["no node may announce it; this one may not: it is cordoned", ""]
+
+
 @pytest.mark.kernel
 def test_the_commands(bpffs: Path, tmp_path: Path, pin_generation: Callable[..., Any], dpctl_on: Dpctl) -> None:
     root = PinRoot(bpffs / "sluiceway")

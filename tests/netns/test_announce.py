@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent.compile.announce import announcer
+from agent.compile.leaving import EXCLUDED
 from agent.model.address import parse_address
 from agent.netlink import netns as namespace
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
@@ -21,6 +22,7 @@ from tests.netns.agents import Node
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
+NODES = "/api/v1/nodes"
 ADDRESSES = ("198.51.100.80", "2001:db8:80::1")
 CLIENT = "192.0.2.100"
 BOTH = frozenset({"n1", "n2"})
@@ -96,6 +98,12 @@ class Subnet:
         """A node's."""
         return str(json.loads(self.nodes[name].run("ip", "-j", "link", "show", "u0"))[0]["address"])
 
+    def label(self, item: dict[str, Any], *labels: str) -> None:
+        """Have a Node with these labels alone."""
+        metadata = {**item["metadata"], "labels": dict.fromkeys(labels, "")}
+        with self.api.lock:
+            self.api.store(f"{NODES}/{metadata['name']}", {**item, "metadata": metadata})
+
     def settled(self, *names: str) -> None:
         """Until each address is at the one of these nodes that is to have it."""
         wanted = {a: self.mac(announcer(parse_address(a), frozenset(names))) for a in ADDRESSES}
@@ -138,7 +146,10 @@ def subnet(tmp_path: Path) -> Iterator[Subnet]:
         with namespace.inside(f"/run/netns/{client}"):
             made.api = LeaseServer(CLIENT)
         stack.callback(made.api.stop)
-        made.api.lists = {f"/api/v1/{kind}": objects(kind) for kind in ("nodes", "services")}
+        made.api.lists = {"/api/v1/services": objects("services")}
+        made.api.live.add(NODES)
+        for item in objects("nodes"):
+            made.label(item)
         yield made
 
 
@@ -162,6 +173,21 @@ def test_a_client_finds_another_node_within_three_seconds_of_ones_death(subnet: 
         taken_s = until(lambda at=address: subnet.known(at) == subnet.mac(other), HANDOVER_S + SLACK_S)  # type: ignore[misc]
         print(f"{address} after {taken_s:.2f} s")
     subnet.settled(other)
+
+
+@pytest.mark.timeout(300)
+def test_a_node_that_balancers_are_to_leave_out_gives_its_addresses_away_and_has_them_back(subnet: Subnet) -> None:
+    for name in sorted(BOTH):
+        subnet.start(name)
+    subnet.settled(*BOTH)
+    labelled = owners()[ADDRESSES[0]]
+    (other,) = BOTH - {labelled}
+    (item,) = (one for one in objects("nodes") if one["metadata"]["name"] == labelled)
+    subnet.label(item, EXCLUDED)
+    until(lambda: subnet.known(ADDRESSES[0]) == subnet.mac(other), HANDOVER_S + SLACK_S)  # the client asks nobody
+    subnet.settled(other)
+    subnet.label(item)
+    subnet.settled(*BOTH)
 
 
 @pytest.mark.timeout(300)

@@ -6,12 +6,10 @@ from agent.compile.bgp.configured import Unresolved
 from agent.compile.bgp.prefix import Prefixes, marked
 from agent.compile.bgp.router import Told
 from agent.compile.bgp.settings import BgpSettings
+from agent.compile.leaving import why_gone
 from agent.model.address import Network, is_within
 from agent.model.community import NO_MARKS
 from agent.model.node import Node
-
-# Source: Kubernetes, "Well-Known Labels, Annotations and Taints"
-EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +32,6 @@ class OwnPrefixes:
         return tuple(one for one in pods if not any(is_within(one, wide) for wide in self.pod_aggregates))
 
 
-def why_gone(node: Node, settings: BgpSettings) -> str:
-    """Why clients outside are to reach Services by other nodes, as before a drain; empty where they are not."""
-    if not settings.ignores_excluded and any(key == EXCLUDED for key, _ in node.labels):
-        return f"the Node has the label {EXCLUDED}, and --ignore-exclude-lb is off"
-    if node.is_leaving:
-        return "the Node is deleted, or has the cluster autoscaler's taint"
-    return "the Node is cordoned" if node.is_cordoned and settings.leaves_when_cordoned else ""
-
-
 def own_prefixes(node: Node, settings: BgpSettings, found: Prefixes) -> OwnPrefixes:
     """What this node has to tell now."""
     wide = tuple(one for one in settings.aggregates if any(is_within(cidr, one) for cidr in node.pod_ranges))
@@ -55,7 +44,9 @@ def own_prefixes(node: Node, settings: BgpSettings, found: Prefixes) -> OwnPrefi
             pods.append(Told(network))
             unmarked[network] = str(error)
     count = len(node.pod_ranges)
-    gone = why_gone(node, settings)
+    gone = why_gone(
+        node, ignores_excluded=settings.ignores_excluded, leaves_when_cordoned=settings.leaves_when_cordoned
+    )
     aggregates = {one.network: one for one in (() if gone else found.aggregates)}
     aggregates |= {one.network: one for one in pods[count:] if one.network not in unmarked}
     return OwnPrefixes(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.compile.announce import announced, announcer, placements
 from agent.compile.desired import Desired, desired
+from agent.compile.leaving import EXCLUDED
 from agent.compile.public_range import PublicRanges
 from agent.compile.settings import Settings
 from agent.model.address import Family, mapped_octets, parse_address
@@ -83,6 +84,62 @@ def test_an_address_that_becomes_a_nodes_own_is_announced_no_more(change: Callab
     second = desired(change(given), ON, first)
     assert second.announced == frozenset()
     assert desired(given, ON, second).announced == first.announced
+
+
+BOTH = frozenset({"n1", "n2"})
+CHOSEN = announcer(BALANCER, BOTH)
+OTHER = "n2" if CHOSEN == "n1" else "n1"
+LABELLED = Node(CHOSEN, labels=((EXCLUDED, ""),))
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings", "has_it"),
+    [
+        pytest.param(Node(CHOSEN), ON, CHOSEN, id="as ever"),
+        pytest.param(LABELLED, ON, OTHER, id="the label that load balancers go by"),
+        pytest.param(LABELLED, replace(ON, ignores_excluded=True), CHOSEN, id="the label, where it counts for nothing"),
+        pytest.param(Node(CHOSEN, is_leaving=True), ON, OTHER, id="it is about to be deleted"),
+        pytest.param(None, ON, OTHER, id="its Node has gone, and its agent renews its lease all the same"),
+        pytest.param(Node(CHOSEN, is_cordoned=True), ON, CHOSEN, id="a cordon alone moves nothing"),
+    ],
+)
+def test_a_node_that_balancers_leave_out_announces_nothing_on_any_nodes_word(
+    changed: Node | None, settings: Settings, has_it: str
+) -> None:
+    """And an address is never two nodes': each finds the same, by the whole compile and the change alone."""
+    nodes = {name: Node(name, (parse_address(f"192.0.2.{name[1]}"),)) for name in BOTH}
+    before = replace(ALONE, announcers=BOTH, nodes=nodes, listed=frozenset({"Node"}), synced=True)
+    here = {CHOSEN: replace(nodes[CHOSEN], **_said_of(changed))} if changed else {}
+    after = replace(before, nodes={OTHER: nodes[OTHER], **here})
+    for name in BOTH:
+        device = replace(UPLINK, addresses=nodes[name].internal_ips, is_up=True, has_ethernet=True)
+        own, local = replace(settings, node_name=name), Local((device,), netns_cookie=1)
+        first = desired(replace(before, local=local), own, Desired())
+        assert bool(first.announced) is (name == CHOSEN)
+        second = desired(replace(after, local=local), own, first)
+        assert bool(second.announced) is (name == has_it)
+        assert second.announced == desired(replace(after, local=local), own, Desired()).announced
+
+
+def _said_of(node: Node) -> dict[str, Any]:
+    return {"labels": node.labels, "is_leaving": node.is_leaving, "is_cordoned": node.is_cordoned}
+
+
+def test_where_all_nodes_are_left_out_an_address_is_nobodys() -> None:
+    nodes = {name: Node(name, labels=((EXCLUDED, ""),)) for name in BOTH}
+    given = replace(ALONE, announcers=BOTH, nodes=nodes, listed=frozenset({"Node"}))
+    assert [one.node for one in placements(given, ON)] == [""]
+
+
+def test_a_node_that_is_left_out_announces_nothing_though_the_only_endpoint_is_there() -> None:
+    nodes = {CHOSEN: LABELLED, OTHER: Node(OTHER)}
+    given = Cluster(
+        services={WEB: replace(SERVICE, external_local=True)},
+        slices={WEB: (endpoint_slice(WEB, WEB, (), Family.IPV4, [(bytes(16), EndpointState(node=CHOSEN))]),)},
+        announcers=BOTH,
+        nodes=nodes,
+    )
+    assert [one.node for one in placements(given, ON)] == [OTHER]
 
 
 def test_a_local_service_is_announced_where_it_has_a_ready_endpoint() -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from agent.compile.leaving import EXCLUDED
 from agent.compile.settings import Settings
 from agent.model.address import parse_address
 from agent.model.cluster import Cluster
 from agent.model.lb_pool import AddressRange, LoadBalancerPool, PoolStatus
 from agent.model.name import ObjectName
+from agent.model.node import Node
 from agent.model.service import Service
 from agent.options.choices import L2Announce
 from agent.serve import report_file
@@ -67,6 +69,20 @@ def test_an_address_has_its_node_and_since_when_it_is_there(
     found = read(tmp_path)
     assert found is not None
     assert found.addresses == (line(since_s=1300.0),), "another agent's is nothing to go by"
+
+
+def test_a_node_that_is_left_out_says_why(tmp_path: Path, reporter: AnnounceReporter) -> None:
+    left_out = Node("n1", labels=((EXCLUDED, ""),))
+    reporter.report(replace(ALONE, nodes={"n1": left_out}))
+    assert lines(tmp_path) == (line(node="", since_s=1000.0),)
+    found = read(tmp_path)
+    assert found is not None
+    assert EXCLUDED in found.why_left_out
+    reporter.report(replace(ALONE, nodes={"n1": replace(left_out, labels=())}), now=True)
+    assert lines(tmp_path) == (line(),)
+    found = read(tmp_path)
+    assert found is not None
+    assert found.why_left_out == ""
 
 
 def test_pools_are_told_where_they_are_known(tmp_path: Path, reporter: AnnounceReporter) -> None:

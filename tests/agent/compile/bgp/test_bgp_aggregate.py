@@ -8,8 +8,8 @@ import pytest
 
 from agent.compile.bgp.bgp import OFF, bgp
 from agent.compile.bgp.bird import bird_config
-from agent.compile.bgp.own import EXCLUDED
 from agent.compile.bgp.settings import BgpSettings, bgp_settings
+from agent.compile.leaving import EXCLUDED
 from agent.options.config import Options
 from agent.serve.bgp_report import made as report_of
 from tests.agent.compile.bgp.bgp_world import (
