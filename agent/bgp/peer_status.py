@@ -165,7 +165,7 @@ def _left(peers: Mapping[str, BgpPeer], nodes: Mapping[str, Node], own: str) -> 
     """Entries that nobody keeps: of deleted nodes, for the first of the nodes, and of *own* if no peer of its."""
     is_first = bool(nodes) and min(nodes) == own
     for peer in peers.values():
-        for name in peer.status_nodes:
+        for name in peer.standing.nodes:
             node = nodes.get(name)
             if (node is None and is_first) or (
                 node is not None and name == own and not peer.nodes.selects(dict(node.labels))
@@ -177,7 +177,7 @@ def _unmet(peers: Mapping[str, BgpPeer], state: BgpState, own: str) -> Iterator[
     """Entries of *own* that speak of a session which it has no more, as with a peer whose filter is gone."""
     met = {state.about.get(one.name) for one in state.sessions}
     for peer in peers.values() if state.has_all else ():
-        if own in peer.status_nodes and f"{KIND}{peer.name}" not in met:
+        if own in peer.standing.nodes and f"{KIND}{peer.name}" not in met:
             yield peer.name, own
 
 

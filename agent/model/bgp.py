@@ -106,7 +106,6 @@ class BgpPeer:
     stale_s: int = 0  # how long it keeps a node's routes after graceful restart (RFC 9494); 0: neither keeps any longer
     add_path: AddPath = AddPath.OFF
     extended_next_hop: bool = False  # IPv4 by IPv6 next hops (RFC 8950)
-    status_nodes: frozenset[str] = frozenset()  # nodes whose entries its status has
     standing: Standing = UNKNOWN
 
 

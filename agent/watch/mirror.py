@@ -10,6 +10,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
+from agent.model.accepted import is_alike
 from agent.model.bgp import Neighbours, Passwords
 from agent.model.cluster import Cluster
 from agent.model.denied import Denied
@@ -31,7 +32,9 @@ PASSWORDS = "passwords of BGP"
 class Mirror:
     """The cluster as this node knows it.
 
-    *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once.
+    *on_cluster* is called with each new Cluster, in order, from the thread of the change; it must return at once. Not
+    with one of which only what agents say in statuses is new: such writes reach every agent, and who reads them asks
+    for :attr:`cluster`.
     *expected* are the kinds of which a whole list must have come before the Cluster is ``synced``; so must
     :meth:`set_local`, with *denies* :meth:`set_denied`, and with *routes* :meth:`set_bgp_passwords`. BGP alone waits
     for :meth:`set_bgp_neighbours` too.
@@ -55,6 +58,7 @@ class Mirror:
         self._own_problems: dict[str, tuple[Problem, ...]] = {}  # of watches themselves
         self._listed: frozenset[str] = frozenset()
         self._touched: set[Kind] = set()  # tables that differ from the latest Cluster's
+        self._changed: set[Kind] = set()  # those of them that differ by more than statuses
         self._problems_touched = False
         self._routed: Mapping[str, IpBlock] = {}  # blocks that Nodes have
         self._cluster = Cluster(bgp_neighbours=Neighbours(is_known=not routes))
@@ -161,8 +165,12 @@ class Mirror:
             self._problems[key] = change.problems
             if not change.problems:
                 del self._problems[key]
-        if self._table(change.kind).put(change.name, change.value):
+        table = self._table(change.kind)
+        before = table.objects.get(change.name)
+        if table.put(change.name, change.value):
             self._touched.add(change.kind)
+            if not is_alike(before, change.value):
+                self._changed.add(change.kind)
 
     def _publish(
         self, *, local: Local | None = None, denied: Denied | None = None, passwords: Passwords | None = None
@@ -174,8 +182,12 @@ class Mirror:
         if self._touched & {IP_POOL_KIND, IP_BLOCK_KIND}:
             self._routed = routed(self._rows(IP_BLOCK_KIND), self._rows(IP_POOL_KIND), self._routed)
         if self._touched & {NODE, IP_POOL_KIND, IP_BLOCK_KIND}:
-            changed["nodes"] = MappingProxyType(with_blocks(self._rows(NODE), self._routed, now.nodes))
+            nodes = with_blocks(self._rows(NODE), self._routed, now.nodes)
+            is_same = len(nodes) == len(now.nodes) and all(now.nodes.get(name) is one for name, one in nodes.items())
+            changed["nodes"] = now.nodes if is_same else MappingProxyType(nodes)
+        of_statuses = {kind.table for kind in self._touched - self._changed}
         self._touched.clear()
+        self._changed.clear()
         if self._problems_touched:
             changed["problems"] = self._all_problems()
             self._problems_touched = False
@@ -191,7 +203,8 @@ class Mirror:
             changed["synced"] = not self._missing
         if changed:
             self._cluster = replace(now, **changed)
-            self._on_cluster(self._cluster)
+            if changed.keys() - of_statuses:
+                self._on_cluster(self._cluster)
 
     def _all_problems(self) -> tuple[Problem, ...]:
         found = [p for group in self._problems.values() for p in group]

@@ -16,6 +16,7 @@ from agent.compile.bgp.router import Router
 from agent.compile.bgp.sessions import Making
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.public_range import PublicRanges
+from agent.model.accepted import are_alike
 from agent.model.address import Address, Network
 from agent.model.bgp import interfaces
 from agent.model.cluster import Cluster
@@ -96,7 +97,7 @@ def _reserved(cluster: Cluster, held: BgpSettings, said: Mapping[str, tuple[Node
     is_same = (
         old is not None
         and cluster.nodes is old.nodes
-        and cluster.bgp_peers is old.bgp_peers
+        and are_alike(cluster.bgp_peers, old.bgp_peers)
         and cluster.ip_pools is old.ip_pools
         and held is before.settings
     )
@@ -131,10 +132,10 @@ def _with_services(router: Router, told: OwnPrefixes) -> Router:
 def _is_same_but_services(cluster: Cluster, old: Cluster) -> bool:
     return (
         cluster.nodes is old.nodes
-        and cluster.bgp_peers is old.bgp_peers
+        and are_alike(cluster.bgp_peers, old.bgp_peers)
         and cluster.ip_pools is old.ip_pools
-        and cluster.bgp_filters is old.bgp_filters
-        and cluster.bgp_configurations is old.bgp_configurations
+        and are_alike(cluster.bgp_filters, old.bgp_filters)
+        and are_alike(cluster.bgp_configurations, old.bgp_configurations)
         and cluster.bgp_passwords is old.bgp_passwords
         and cluster.bgp_neighbours is old.bgp_neighbours
     )

@@ -61,18 +61,12 @@ class _Spec(Struct, rename="camel", frozen=True):
     export: _Export = _Export()
 
 
-class _Status(Status, frozen=True):
-    """``status``, which agents write."""
-
-    nodes: dict[str, Raw] | None = None
-
-
 class _Peer(Struct, frozen=True):
     """A BGPPeer."""
 
     metadata: Metadata = Metadata()
     spec: _Spec = _Spec()
-    status: _Status = _Status()
+    status: Status = Status()
 
 
 _PEER = msgspec.json.Decoder(_Peer)
@@ -126,7 +120,6 @@ def _decode(content: Content, context: Context) -> Decoded:
         else tuple(bgp_fields.prefixes(read, imports.prefixes or (), f"{where}.prefixes")),
         import_limit=number_within(read, imports.limit, f"{where}.limit", 0, 1 << 24) if imports else 0,
         export=export,
-        status_nodes=frozenset(found.status.nodes or ()),
     )
     return read.result(replace(made, standing=standing(read, found.metadata, found.status)))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from agent.model.accepted import CONDITION, Accepted, Standing
 from agent.watch.decode.objects import Metadata
@@ -21,16 +21,18 @@ class Condition(Struct, rename="camel", frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """``status``, of a BGPFilter with who names it."""
+    """``status``, of a BGPFilter with who names it, of a BGPPeer with the sessions of nodes."""
 
     conditions: list[Condition] | None = None
     peers: list[str] | None = None
+    nodes: dict[str, Raw] | None = None
 
 
 def standing(read: Reader, metadata: Metadata, status: Status) -> Standing:
     """What the status says, and what reading the object has found by now."""
     wrong = tuple(f"{one.field}: {one.text}" for one in read.problems)
-    return Standing(metadata.generation, wrong, _accepted(status.conditions or ()), tuple(status.peers or ()))
+    accepted = _accepted(status.conditions or ())
+    return Standing(metadata.generation, wrong, accepted, tuple(status.peers or ()), frozenset(status.nodes or ()))
 
 
 def _accepted(given: Sequence[Condition]) -> Accepted | None:

@@ -10,6 +10,7 @@ import pytest
 from agent.bgp.keeper import BgpState
 from agent.bgp.peer_status import CHANGE_S, COUNT_S, MOST_NODES, PeerStatusWriter
 from agent.bgp.sessions import SessionState
+from agent.model.accepted import Standing
 from agent.model.bgp import BgpPeer
 from agent.model.cluster import Cluster
 from agent.model.node import Node
@@ -59,7 +60,7 @@ TOR = BgpPeer("tor", ip_address("192.0.2.1"), 64600)
 
 
 def world(*nodes: str, status_nodes: str = "", peer: BgpPeer = TOR) -> Cluster:
-    told = replace(peer, status_nodes=frozenset(status_nodes.split()))
+    told = replace(peer, standing=Standing(nodes=frozenset(status_nodes.split())))
     return Cluster(nodes={name: Node(name) for name in nodes}, bgp_peers={"tor": told})
 
 

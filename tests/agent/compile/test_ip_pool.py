@@ -206,7 +206,9 @@ def test_a_block_is_one_more_range_of_its_nodes_pods() -> None:
     seen = Vantage("n1", (4,), (ip_network("192.0.2.0/24"),), (ip_address("192.0.2.1"),))
     found = remotes(mirror.cluster.nodes, seen, (), Remotes()).nodes["n2"]
     assert [(str(one.destination), str(one.gateway)) for one in found.routes] == [("10.1.0.0/26", "192.0.2.2")]
+    known = mirror.cluster.nodes
     mirror.change([Decoder("n1").decode(IP_BLOCK_KIND, json.dumps(block("0.0.0.0/0", "n2")).encode())])
+    assert mirror.cluster.nodes is known, "nor is anything made of Nodes anew"
     assert mirror.cluster.nodes["n2"].pod_ranges == (ip_network("10.1.0.0/26"),), "what no pool has is not believed"
     assert [str(one.name) for one in strays(mirror.cluster)] == ["0.0.0.0-0", "10.9.0.0-26vlan9"]
     mirror.replace(IP_POOL_KIND, ())

@@ -33,7 +33,7 @@ def test_whose_entries_its_status_has_is_kept() -> None:
     content = {"metadata": {"name": "tor"}, "spec": LEAST, "status": {"nodes": {"n2": {"state": "Active"}, "n1": {}}}}
     found = Decoder("n1").decode(BGP_PEER, json.dumps(content).encode()).value
     assert isinstance(found, BgpPeer)
-    assert found.status_nodes == {"n1", "n2"}
+    assert found.standing.nodes == {"n1", "n2"}
 
 
 @pytest.mark.parametrize(
