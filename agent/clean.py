@@ -50,6 +50,7 @@ from agent.pods.vf.check import unusable
 from agent.pods.vf.record import FOLDER as VFS
 from agent.serve import announce_report, bgp_report, ip_pool_report, policy_report, report, report_file
 from agent.unix_socket import answers
+from agent.watch import met
 from maps.errors import PinRootBusy
 from maps.pins import PinRoot
 
@@ -93,6 +94,7 @@ def clean(options: Options) -> None:
     shutil.rmtree(options.state_dir / LEASES, ignore_errors=True)
     (options.run_dir / cni_socket.SOCKET).unlink(missing_ok=True)
     shutil.rmtree(options.run_dir / intents.INTENTS, ignore_errors=True)
+    shutil.rmtree(options.run_dir / met.FOLDER, ignore_errors=True)
     PodFolders(options.run_dir / afxdp.FOLDER).remove()
     shutil.rmtree(options.run_dir / vf_files.FOLDER, ignore_errors=True)
     told = (report, policy_report, announce_report, bgp_report, ip_pool_report)

@@ -81,9 +81,11 @@ def refusal(code: int, content: bytes | msgspec.Raw = b"", retry_after: str = ""
     )
 
 
-def backoff_s(failures: int, drawn: float, *, at_least_s: float = 0.0, longest_s: float = LONGEST_S) -> float:
+def backoff_s(
+    failures: int, drawn: float, *, at_least_s: float = 0.0, first_s: float = FIRST_S, longest_s: float = LONGEST_S
+) -> float:
     """The wait after so many failures in a row: twice as long after each, and half of it *drawn* from [0, 1)."""
-    whole = min(longest_s, FIRST_S * (1 << min(max(failures, 1) - 1, 10)))
+    whole = min(longest_s, first_s * (1 << min(max(failures, 1) - 1, 10)))
     return max(at_least_s, whole / 2 + drawn * whole / 2)
 
 

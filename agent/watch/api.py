@@ -9,6 +9,7 @@ from agent.threads import Threads
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Kind
 from agent.watch.decode.kinds import NEEDED
+from agent.watch.met import Met
 from agent.watch.mirror import Mirror
 from agent.watch.status import WatchStatus
 from agent.watch.watch import STOP_S, Watch
@@ -17,14 +18,22 @@ from agent.watch.watch import STOP_S, Watch
 class ApiSource:
     """All watches of one API server."""
 
-    def __init__(
-        self, client: Client, node_name: str, mirror: Mirror, threads: Threads, kinds: Iterable[Kind] = NEEDED
+    def __init__(  # noqa: PLR0913  whom it asks and tells
+        self,
+        client: Client,
+        node_name: str,
+        mirror: Mirror,
+        threads: Threads,
+        kinds: Iterable[Kind] = NEEDED,
+        *,
+        met: Met | None = None,
     ) -> None:
-        """*kinds* are watched from :meth:`start` on."""
+        """*kinds* are watched from :meth:`start` on; *met* remembers which of them the server had."""
         self._client = client
         self._decoder = Decoder(node_name)
         self._mirror = mirror
         self._threads = threads
+        self._met = met or Met()
         self._lock = Lock()
         self._watches = {kind: self._watch(kind) for kind in kinds}
 
@@ -65,4 +74,4 @@ class ApiSource:
             return tuple(watch.status() for watch in self._watches.values())
 
     def _watch(self, kind: Kind) -> Watch:
-        return Watch(self._client, kind, self._decoder, self._mirror, self._threads)
+        return Watch(self._client, kind, self._decoder, self._mirror, self._threads, self._met)

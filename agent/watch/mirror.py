@@ -78,6 +78,11 @@ class Mirror:
         table = self._tables.get(kind)
         return table.objects.get(name) if table else None
 
+    def holds(self, kind: Kind) -> bool:
+        """Whether there are objects of this kind, from any thread."""
+        table = self._tables.get(kind)
+        return bool(table and table.objects)
+
     def change(self, changes: Iterable[Decoded]) -> None:
         """Take in changed objects, all in one new Cluster; one without a value is gone."""
         with self._lock:

@@ -15,7 +15,7 @@ from agent.model.network import NetworkDefinition
 from agent.model.node import Pod
 from agent.options.config import Options
 from agent.threads import Threads
-from agent.watch import manifests
+from agent.watch import manifests, met
 from agent.watch.decode.ip_pool import IP_POOL_KIND
 from agent.watch.decode.kind import Kind, Value
 from agent.watch.decode.kinds import ALLOCATED, NEEDED, POLICIES, POOLED, ROUTED
@@ -23,6 +23,7 @@ from agent.watch.decode.multi_network_policy import MULTI_NETWORK_POLICY
 from agent.watch.decode.network_attachment import NETWORK_ATTACHMENT
 from agent.watch.decode.peer_pod import PEER_POD
 from agent.watch.decode.pod import POD
+from agent.watch.met import Met
 from agent.watch.mirror import Mirror
 from agent.watch.status import WatchStatus
 
@@ -123,7 +124,9 @@ def sources(options: Options, client: "Client | None", mirror: Mirror, threads: 
         definition_uid=lambda name: _uid(mirror.held(NETWORK_ATTACHMENT, name)),
         pool_uid=lambda name: _uid(mirror.held(IP_POOL_KIND, name)),
     )
-    objects = ApiSource(client, options.node_name, mirror, threads, expected(options))
+    objects = ApiSource(
+        client, options.node_name, mirror, threads, expected(options), met=Met(options.run_dir / met.FOLDER)
+    )
     return Sources(
         objects,
         events,

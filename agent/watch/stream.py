@@ -9,7 +9,8 @@ come out as the objects arrive. The ways to a whole list, in the order they are 
     WATCH    changes since the revision we hold: after any of these
 
 A server that does not have the resource (a CustomResourceDefinition that is not installed) may be taken as one that has
-no such objects; it is asked again at long intervals, for the resource may come.
+no such objects; it is asked again, soon and then at long intervals, for the resource may come. It is not while objects
+are held that nobody has deleted: they stay, however long.
 
 What is answered as a success and is no list of the kind, or an event of another, is a failure: a proxy's own answer
 would be a list without objects, and take all away.
@@ -51,8 +52,9 @@ SOON_S = 0.5  # a place in the watch that was lost is looked for again within th
 QUICK_S = 1.0  # a watch that ends sooner counts as failed, else a broken proxy makes us spin
 OLDER_S = 60.0  # for so long no consistent list is believed that is older than what is held
 ABSENT_S = (45, 75)  # between two looks for a resource that the server does not have; drawn
-# so long a resource that was there must be away before its objects are gone too: a server that starts may not have it
-# yet, and who removes it for good has its objects deleted one by one
+LOOK_S = 2.0  # the first is sooner than that, the next than twice as long, and so on
+# so long a resource that was there before the agent's start must be away before it is taken for one without objects: a
+# server that starts may not have it yet. While objects of it are held, after so long somebody is to look
 WENT_S = 60.0
 
 
@@ -63,8 +65,15 @@ class Stream:
     """
 
     def __init__(
-        self, kind: str, draw: Callable[[], float], clock: Callable[[], float], *, is_exact: bool = False
+        self,
+        kind: str,
+        draw: Callable[[], float],
+        clock: Callable[[], float],
+        *,
+        is_exact: bool = False,
+        was_there: bool = False,
     ) -> None:
+        """*was_there*: before the agent's start the server had the resource."""
         self._kind = kind
         self._draw = draw
         self._is_exact = is_exact
@@ -84,7 +93,10 @@ class Stream:
         self._items = Items()
         self._is_consistent = False  # ask for the newest there is, whatever revision is held
         self._older_since: float | None = None  # lists are older than what is held
+        self._was_there = was_there
+        self.is_kept = False  # the server has long been without the resource, and what is held of it stays
         self._absent_since: float | None = None  # the server does not have the resource
+        self._looks = 0  # for it since
         self._is_absent = False  # and that has been told
         self._asked_at = 0.0
         self._is_cut = False
@@ -178,24 +190,30 @@ class Stream:
             if self.mode is Mode.LIST and answer.code in _TOO_LARGE:
                 self.mode = Mode.PAGES
 
-    def absent(self, answer: Refusal) -> Iterator[Event]:
-        """The server does not have the resource: a list without objects, once that can be believed.
+    def absent(self, answer: Refusal, *, is_held: bool = False) -> Iterator[Event]:
+        """The server does not have the resource: a list without objects, where that takes nothing away.
 
-        A server that has not read its CustomResourceDefinitions yet says 503, and is tried again as any.
+        Who removes a resource for good has its objects deleted one by one. Where some are held all the same (*is_held*)
+        the server is another, has not read its CustomResourceDefinitions yet (most say 503 then), or no more has the
+        version that is asked for.
         """
         since = self._clock() if self._absent_since is None else self._absent_since
-        if self.is_listed and not self._is_absent and self._clock() - since < WENT_S:
-            self.failed(f"{answer}; it was there before", at_least_s=answer.retry_after_s)
+        left_s = since + WENT_S - self._clock()
+        if is_held or (self._was_there and left_s > 0):
+            what = "what was read of it before is kept" if is_held else "it was there before the agent's start"
+            self.failed(f"{answer}; {what}", at_least_s=answer.retry_after_s)
             self.mode = self._first
             self._absent_since = since
+            self.is_kept = is_held and left_s <= 0
+            if not is_held:
+                self._delay_s = max(answer.retry_after_s, min(self._delay_s, left_s))
             return
         was_told, self._is_absent = self._is_absent, True
         self.mode = self._first
         self.revision, self._next_page = "", ""
-        self.is_listed = True
+        self.is_listed, self._was_there = True, False
         self._fine()
-        low, high = ABSENT_S
-        self._delay_s = low + self._draw() * (high - low)
+        self._delay_s = self._look_s()
         if not was_told:
             yield Listed()
 
@@ -203,7 +221,7 @@ class Stream:
         """The connection could not be made, or broke; *was_answered*: after the answer had begun."""
         self._is_cut = True
         self.trouble = text
-        self.is_denied = False
+        self.is_denied = self.is_kept = False
         self._absent_since = None
         self.restarts += 1
         self._failures += 1
@@ -284,7 +302,8 @@ class Stream:
         self.revision = revision
         self.mode = Mode.WATCH
         self.is_listed = True
-        self.is_denied = self._is_consistent = self._is_absent = False
+        self.is_denied = self._is_consistent = self._is_absent = self._was_there = self.is_kept = False
+        self._looks = 0
         self._failures, self.trouble = 0, ""
         self._absent_since = None
         self.heard_at = self._clock()
@@ -319,11 +338,18 @@ class Stream:
 
     def _fine(self) -> None:
         self._failures = self._losses = 0
-        self.trouble, self.is_denied = "", False
+        self.trouble, self.is_denied, self.is_kept = "", False, False
         self.heard_at = self._clock()
 
     def _is_overdue(self) -> bool:
         return self._clock() - self._asked_at >= INITIAL_S
+
+    def _look_s(self) -> float:
+        """The wait before the next look for a resource that is not there."""
+        self._looks += 1
+        low, high = ABSENT_S
+        usual_s = low + self._draw() * (high - low)
+        return min(usual_s, backoff_s(self._looks, self._draw(), first_s=LOOK_S, longest_s=high * 2))
 
     def _watch_s(self) -> int:
         low, high = WATCH_S

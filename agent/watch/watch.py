@@ -17,6 +17,7 @@ from agent.model.name import ObjectName, Problem
 from agent.threads import Threads
 from agent.watch.decode.decoder import Decoder, identity
 from agent.watch.decode.kind import Decoded, Kind
+from agent.watch.met import Met
 from agent.watch.mirror import Mirror
 from agent.watch.protocol import Changed, Event, Item, Listed, Request
 from agent.watch.status import WatchStatus
@@ -31,8 +32,11 @@ STOP_S = 0.5
 class Watch:
     """A watch and its thread."""
 
-    def __init__(self, client: Client, kind: Kind, decoder: Decoder, mirror: Mirror, threads: Threads) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  whom it asks and tells
+        self, client: Client, kind: Kind, decoder: Decoder, mirror: Mirror, threads: Threads, met: Met
+    ) -> None:
         self.kind = kind
+        self._met = met
         self._client = client
         self._decoder = decoder
         self._mirror = mirror
@@ -43,7 +47,8 @@ class Watch:
         self._path = 0  # the one that is asked for
         # jitter between nodes, nothing that anyone must not guess; drawn from nobody else's numbers
         draw = random.Random().random  # noqa: S311
-        self._stream = Stream(kind.object_kind, draw, time.monotonic, is_exact=kind.is_exact)
+        had = kind.is_optional and met.had(kind.name)
+        self._stream = Stream(kind.object_kind, draw, time.monotonic, is_exact=kind.is_exact, was_there=had)
         self._stopping = Signal()
         self._changing = Lock()  # the mirror; not after the end was asked for
         self._response: urllib3.BaseHTTPResponse | None = None
@@ -128,7 +133,7 @@ class Watch:
         if self._without == len(self._paths):
             self._without = self._path = 0
             self._listed = {}
-            self._take(self._stream.absent(answer))
+            self._take(self._stream.absent(answer, is_held=self._mirror.holds(self.kind)))
 
     def _follow(self, response: urllib3.BaseHTTPResponse) -> None:
         """Read a watch until it ends, or is of no more use."""
@@ -175,6 +180,8 @@ class Watch:
                 return
             self._mirror.replace(self.kind, listed.values())
         self._events += len(listed)
+        if self.kind.is_optional:
+            self._met.note(self.kind.name, is_there=bool(self._stream.revision))
         self._report_trouble()
         log.info("listed", kind=self.kind.name, objects=len(listed))
 
@@ -184,16 +191,22 @@ class Watch:
         with self._changing:
             if self._stopping.is_set():
                 return
-            self._mirror.report(self.kind.name, (self._denied(trouble),) if self._stream.is_denied else ())
+            self._mirror.report(self.kind.name, tuple(self._problems(trouble)))
         if trouble:
             log.warning("watch is tried again; the last state is kept", kind=self.kind.name, why=trouble)
         elif self._is_troubled:
             log.info("watch works again", kind=self.kind.name)
         self._is_troubled = bool(trouble)
 
-    def _denied(self, trouble: str) -> Problem:
-        text = f"{trouble}; the agent must be allowed to list and watch {self.kind.resource} (deploy/manifests)"
-        return Problem("Watch", ObjectName("", self.kind.resource), "list", text)
+    def _problems(self, trouble: str) -> Iterator[Problem]:
+        """What no further try changes until somebody changes the cluster."""
+        if self._stream.is_denied:
+            way_out = f"the agent must be allowed to list and watch {self.kind.resource} (deploy/manifests)"
+        elif self._stream.is_kept:
+            way_out = f"install {self.kind.path}, or where it is to be gone for good start the agent anew"
+        else:
+            return
+        yield Problem("Watch", ObjectName("", self.kind.resource), "list", f"{trouble}; {way_out}")
 
     def _release(self) -> None:
         response, self._response = self._response, None

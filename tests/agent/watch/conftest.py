@@ -1,6 +1,6 @@
-"""What the watch tests share: a mirror that can be waited for."""
+"""What the watch tests share: an API server, and a mirror that can be waited for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Condition
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from agent.model.cluster import Cluster
 from agent.watch.decode.kind import Kind
 from agent.watch.mirror import Mirror
+from tests.agent.watch.api_server import Api
 
 
 class Seen:
@@ -38,3 +39,10 @@ class Seen:
 @pytest.fixture
 def seen() -> Seen:
     return Seen()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    api = Api()
+    yield api
+    api.stop()

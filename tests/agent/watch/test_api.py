@@ -16,8 +16,8 @@ from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
 from agent.options.config import Options
 from agent.threads import Threads
-from agent.watch import stream
 from agent.watch.api import ApiSource
+from agent.watch.decode.cluster_network_policy import CLUSTER_NETWORK_POLICY
 from agent.watch.decode.decoder import Decoder
 from agent.watch.decode.kind import Decoded, Kind
 from agent.watch.decode.kinds import NEEDED, POLICIES
@@ -33,17 +33,7 @@ from tests.agent.watch.conftest import Seen
 WEB = ObjectName("default", "web")
 PODS = "/api/v1/pods"
 PEERS = f"{PODS} {PEER_POD.field_selector}"
-V1BETA1, V1ALPHA2 = (
-    f"/apis/policy.networking.k8s.io/{version}/clusternetworkpolicies" for version in ("v1beta1", "v1alpha2")
-)
 NAMES = [kind.name for kind in (*NEEDED, *POLICIES)]
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    api = Api()
-    yield api
-    api.stop()
 
 
 @pytest.fixture
@@ -256,49 +246,9 @@ def test_a_watch_that_was_refused_leaves_no_problem_behind(api: Api, source: Api
     assert not seen.clusters[-1].problems
 
 
-def test_a_resource_that_need_not_be_there_is_waited_for_in_silence(
-    api: Api, source: ApiSource, seen: Seen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream, "ABSENT_S", (0.01, 0.02))
-    api.answers.update({V1BETA1: 404, V1ALPHA2: 404})
-    source.start()
-    api.say(bookmark("1"))
-    cluster = seen.until(lambda cluster: cluster.synced and "ClusterNetworkPolicy" in cluster.listed)
-    (status,) = (status for status in source.status() if status.kind == "ClusterNetworkPolicy")
-    assert (status.is_listed, status.trouble, status.is_denied, cluster.problems) == (True, "", False, ())
-    asked = [path for path in api.paths if path in {V1BETA1, V1ALPHA2}]
-    assert asked[:2] == [V1BETA1, V1ALPHA2]
-    api.say(event("ADDED", policy("2")), bookmark("3", "ClusterNetworkPolicy"), path=V1BETA1)
-    del api.answers[V1BETA1]
-    cluster = seen.until(lambda cluster: "guard" in cluster.cluster_policies)
-    assert cluster.problems == ()
-
-
-def test_an_older_version_of_it_is_read_where_the_newer_is_not_there(api: Api, source: ApiSource, seen: Seen) -> None:
-    api.answers[V1BETA1] = 404
-    api.say(event("ADDED", policy("2")), bookmark("3", "ClusterNetworkPolicy"), path=V1ALPHA2)
-    source.start()
-    cluster = seen.until(lambda cluster: "ClusterNetworkPolicy" in cluster.listed)
-    assert set(cluster.cluster_policies) == {"guard"}
-
-
-def test_what_went_with_its_resource_is_kept_for_a_while(
-    api: Api, source: ApiSource, seen: Seen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream, "ABSENT_S", (0.01, 0.02))
-    api.say(event("ADDED", policy("2")), bookmark("3", "ClusterNetworkPolicy"), path=V1BETA1)
-    source.start()
-    seen.until(lambda cluster: cluster.cluster_policies)
-    api.answers.update({V1BETA1: 404, V1ALPHA2: 404})
-    api.say(CUT, path=V1BETA1)
-    eventually(lambda: any("there before" in status.trouble for status in source.status()))
-    assert seen.clusters[-1].cluster_policies
-    monkeypatch.setattr(stream, "WENT_S", 0.0)
-    cluster = seen.until(lambda cluster: not cluster.cluster_policies)
-    assert "ClusterNetworkPolicy" in cluster.listed
-
-
-@pytest.mark.parametrize(("path", "kind"), [(V1BETA1, "ClusterNetworkPolicy"), (NETWORK_POLICY.path, "NetworkPolicy")])
+@pytest.mark.parametrize(
+    ("path", "kind"), [(CLUSTER_NETWORK_POLICY.path, "ClusterNetworkPolicy"), (NETWORK_POLICY.path, "NetworkPolicy")]
+)
 def test_a_policy_that_may_not_be_read_is_a_problem_and_no_empty_list(
     path: str, kind: str, api: Api, source: ApiSource, seen: Seen
 ) -> None:
@@ -433,14 +383,6 @@ def pod(name: str, node: str, revision: str) -> dict[str, object]:
         "metadata": {"name": name, "namespace": "default", "resourceVersion": revision},
         "spec": {"nodeName": node},
         "status": {"phase": "Running", "podIP": f"10.1.0.{revision}"},
-    }
-
-
-def policy(revision: str) -> dict[str, object]:
-    return {
-        "kind": "ClusterNetworkPolicy",
-        "metadata": {"name": "guard", "resourceVersion": revision},
-        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
     }
 
 

@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from agent.kube.retry import refusal
 from agent.watch.protocol import Changed, Event, Item, Listed, Mode
-from agent.watch.stream import ABSENT_S, INITIAL_S, OLDER_S, WENT_S, Stream
+from agent.watch.stream import INITIAL_S, OLDER_S, Stream
 
 
 class Clock:
@@ -415,62 +415,3 @@ def test_an_error_in_a_watch_may_say_when_to_come_back() -> None:
     watch.request()
     fed(watch, b'{"type":"ERROR","object":{"code":429,"message":"busy","details":{"retryAfterSeconds":9}}}')
     assert watch.request().delay_s == 9
-
-
-def absent(watch: Stream) -> list[str]:
-    return [told(event) for event in watch.absent(refusal(404))]
-
-
-def test_a_resource_that_the_server_does_not_have_is_an_empty_list_and_looked_for_at_long_intervals() -> None:
-    clock = Clock()
-    clock.now = 9
-    watch = stream(clock)
-    watch.request()
-    assert absent(watch) == ["listed"]
-    assert (watch.is_listed, watch.trouble, watch.is_denied, watch.restarts, watch.heard_at) == (True, "", False, 0, 9)
-    for _ in range(3):
-        request = watch.request()
-        assert ABSENT_S[0] <= request.delay_s <= ABSENT_S[1]
-        assert (request.begins_list, dict(request.query).get("sendInitialEvents")) == (True, "true")
-        assert absent(watch) == []
-
-
-def test_a_resource_that_comes_is_listed_as_any() -> None:
-    watch = stream()
-    watch.request()
-    absent(watch)
-    watch.request()
-    assert fed(watch, line("ADDED", "a"), END, line("ADDED", "b", "8")) == ["has a", "listed", "changed b"]
-    assert watch.request().delay_s == 0
-
-
-def test_a_resource_that_went_keeps_its_objects_for_a_while() -> None:
-    clock = Clock()
-    watch = listed(stream(clock))
-    watch.request()
-    assert absent(watch) == []
-    assert (watch.is_listed, watch.is_denied) == (True, False)
-    assert "there before" in watch.trouble
-    assert watch.request().delay_s < 1
-    clock.now = WENT_S - 1
-    assert absent(watch) == []
-    clock.now = WENT_S
-    watch.request()
-    assert absent(watch) == ["listed"]
-    assert watch.trouble == ""
-
-
-def test_only_one_row_of_answers_makes_a_resource_go() -> None:
-    clock = Clock()
-    watch = listed(stream(clock))
-    watch.request()
-    absent(watch)
-    watch.request()
-    watch.failed("refused")  # the server starts once more
-    clock.now = WENT_S
-    watch.request()
-    assert absent(watch) == []
-    watch.request()
-    fed(watch, END)
-    clock.now = 3 * WENT_S
-    assert absent(watch) == []
