@@ -158,7 +158,7 @@ def _fits(step: StepLine, network: Network, origins: tuple[str, ...]) -> bool:
 def _is_in(network: Network, text: str, least: int, most: int) -> bool:
     other = ip_network(text)
     is_of_it = network.version == other.version and network.overlaps(other)
-    return is_of_it and least <= network.prefixlen <= most and network.prefixlen >= other.prefixlen
+    return is_of_it and least <= network.prefixlen <= most  # *least* may be shorter: what has a node's address
 
 
 def _of_step(step: StepLine | None, otherwise: str, *, is_so: bool) -> str:

@@ -117,6 +117,10 @@ def _ranges(given: Iterable[PrefixRange]) -> tuple[tuple[str, int, int], ...]:
 
 
 def _needs(step: Step) -> Iterator[str]:
+    if step.hops:
+        yield "its next hop is the node whose it is"
+    if step.not_by:
+        yield "its next hop is no node that tells of its pods itself"
     if step.rule and step.rule.communities:
         yield f"it has {' or '.join(map(str, step.rule.communities))}"
     if step.rule and step.rule.interface:

@@ -53,6 +53,8 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
         of_version = [network for network in router.cluster_pods if network.version == version]
         if of_version:
             yield f"define CLUSTER_PODS{version} = {prefix_set(exactly(of_version))};"
+        if never := [one for one in router.never if one.network.version == version]:
+            yield f"define NEVER{version} = {prefix_set(never)};"
         yield from _static(f"own_pods{version}", version, router.pods)
         yield from _static(f"own_services{version}", version, router.services)
         if router.aggregates:
@@ -78,13 +80,16 @@ def _to_kernel(router: Router, version: int) -> Iterator[str]:
 
     A route whose next hop leads nowhere is none (RFC 4271 9.1.2.1): as "unreachable" it would go before others of a
     higher metric, as a default route by DHCP has, and before shorter ones.
-    Their packets that nothing within them takes end there, and go round no loop. A next hop that is a node which only
+    Their packets that nothing within them takes end there, and go round no loop. What a peer told of what has become
+    this node's own goes at once, and not when the peer has told all it has anew. A next hop that is a node which only
     the tunnel reaches is one on the tunnel's device, where the programs find that node by the route.
     """
     dropped = [one for one in router.dropped if one.version == version]
     aggregates = f' || (proto = "own_aggregates{version}" && net ~ {prefix_set(exactly(dropped))})' if dropped else ""
+    has_never = any(one.network.version == version for one in router.never)
+    told = f"({REACHABLE} && !(net ~ NEVER{version}))" if has_never else REACHABLE
     if not router.tunnelled:
-        yield f"    export where {REACHABLE}{aggregates};"
+        yield f"    export where {told}{aggregates};"
         return
     yield "    export filter {"
     yield "      if source = RTS_BGP && bgp_next_hop ~ TUNNELLED then {"
@@ -92,7 +97,7 @@ def _to_kernel(router: Router, version: int) -> Iterator[str]:
     yield "        onlink = true;"
     yield "        gw = bgp_next_hop;"
     yield "      }"
-    yield f"      if {REACHABLE}{aggregates} then accept;"
+    yield f"      if {told}{aggregates} then accept;"
     yield "      reject;"
     yield "    };"
 

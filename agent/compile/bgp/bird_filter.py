@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from agent.compile.bgp.plan import Step
 from agent.compile.bgp.router import NODE, Router, Session
+from agent.model.address import Address
 from agent.model.bgp import PrefixRange
 from agent.model.bgp_filter import Change, Origin
 from agent.model.community import Community, CommunityKind, Marks
@@ -74,7 +75,12 @@ def _step(step: Step, version: int, origins: tuple[Origin, ...] = (), *, is_inte
             conditions.append(_any(f"({_numbers(one)}) ~ {one.kind}" for one in step.rule.communities))
         if step.rule.as_path:
             conditions.append(f"bgp_path ~ [= {' '.join(map(str, step.rule.as_path))} * =]")
+    if step.not_by and (hops := _of_family(step.not_by, version)):
+        conditions.append(f"!(bgp_next_hop ~ [ {hops} ])")
     yield f"  # {' '.join(step.by.split())}"  # a name is one line, whoever wrote it
+    if step.hops:
+        yield from _by_hops(step, version)
+        return
     verdict = "accept;" if step.accepts else "reject;"
     head = f"  if {' && '.join(conditions)} then " if conditions else "  "
     is_of_rule = step.rule is not None and step.rule.change.local_preference is not None
@@ -85,6 +91,20 @@ def _step(step: Step, version: int, origins: tuple[Origin, ...] = (), *, is_inte
     yield f"{head}{{"
     yield from (f"    {line}" for line in (*said, verdict))
     yield "  }"
+
+
+def _by_hops(step: Step, version: int) -> Iterator[str]:
+    """A tree of next hops, in which BIRD finds one of thousands at once."""
+    yield "  case bgp_next_hop {"
+    for hop in step.hops:
+        addresses, ranges = _of_family(hop.addresses, version), [r for r in hop.ranges if r.network.version == version]
+        if addresses and ranges:  # BIRD takes a colon that follows for the address's
+            yield f"    {addresses} : if net ~ {prefix_set(ranges)} then {'accept' if step.accepts else 'reject'};"
+    yield "  }"
+
+
+def _of_family(addresses: Iterable[Address], version: int) -> str:
+    return ", ".join(str(one) for one in dict.fromkeys(addresses) if one.version == version)
 
 
 def _changes(change: Change, *, is_internal: bool, is_of_rule: bool) -> Iterator[str]:

@@ -8,9 +8,17 @@ from dataclasses import dataclass, replace
 
 from agent.compile.bgp.configured import Unresolved, resolved
 from agent.compile.bgp.settings import BgpSettings
-from agent.model.address import Network
+from agent.model.address import Address, Network
 from agent.model.bgp import BgpPeer, PeerExport, PrefixRange
 from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, FilterRule, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A node as the next hop of what it may tell."""
+
+    addresses: tuple[Address, ...]  # each is the node
+    ranges: tuple[PrefixRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class Step:
     prefixes: tuple[PrefixRange, ...] | None = None  # within one of them; None: every prefix
     rule: FilterRule | None = None  # what else it asks for
     change: Change = NO_CHANGE
+    hops: tuple[Hop, ...] = ()  # each prefix by one of these next hops alone; *prefixes* are all of theirs
+    not_by: tuple[Address, ...] = ()  # not where it comes by one of these next hops
 
 
 class Refusal(Exception):  # noqa: N818  a value on its way to a Problem

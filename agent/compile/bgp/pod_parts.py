@@ -1,4 +1,4 @@
-"""Prefixes that lead elsewhere than to the node whose pods they are: no router is believed with them.
+"""Prefixes that lead elsewhere than to the node whose pods they are: nobody is believed with them.
 
 An import filter that changes has every router tell all it has anew, by a route refresh, or by a new session where the
 router has none. So of IPPools, whose blocks come and go with pods, the ranges stand in it, and of other nodes' blocks

@@ -1,26 +1,31 @@
 """What a session takes and tells: of a Node's annotations, options, BGPConfigurations, and a BGPPeer with filters."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from agent.compile.bgp.annotations import NodeBgp
+from agent.compile.bgp.believed import Believed, overlapping
 from agent.compile.bgp.configured import resolved
 from agent.compile.bgp.own import OwnPrefixes
-from agent.compile.bgp.plan import Step, all_within, changes, exactly, filter_steps
-from agent.compile.bgp.pod_parts import PodParts
+from agent.compile.bgp.plan import Hop, Step, all_within, changes, exactly, filter_steps
 from agent.compile.bgp.settings import BgpSettings
-from agent.model.address import Network
 from agent.model.bgp import BgpPeer, PeerExport, PrefixRange
-from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, FilterRule, Origin
+from agent.model.bgp_filter import NO_CHANGE, BgpFilter, Change, Origin
 
 _PODS_OF_NODES = "between nodes"
 NOTHING_ADDED = PeerExport()
 Steps = tuple[Step, ...]
 
 
-def node_imports(cidrs: Iterable[Network], settings: BgpSettings) -> Steps:
-    """What is taken of another node: the ranges of pods that it may tell, and what it relays."""
-    return (Step(_PODS_OF_NODES, accepts=True, prefixes=exactly(cidrs)), *_relayed((), settings))
+def node_imports(hops: tuple[Hop, ...], settings: BgpSettings, believed: Believed) -> Steps:
+    """What is taken of another node: the ranges of pods that it may tell, each node's by itself, and what it relays."""
+    ranges = tuple(one for hop in hops for one in hop.ranges)
+    not_relayed = overlapping(believed.of_nodes, settings.relayed)
+    return (
+        Step(_PODS_OF_NODES, accepts=True, prefixes=ranges, hops=hops),
+        *not_relayed,
+        *_relayed((), settings),
+    )
 
 
 def node_exports(settings: BgpSettings, *, reflects: bool) -> Steps:
@@ -43,11 +48,12 @@ class Policy:
     settings: BgpSettings
     own: NodeBgp
     told: OwnPrefixes
-    parts: PodParts  # are believed of nobody, whatever is asked for
+    believed: Believed
 
     def plain(self, about: str) -> tuple[Steps, Steps]:
         """What is taken of a peer of which nothing more is said, and what it is told."""
-        return self._imports((), None, about), self._exports((), self._added(NOTHING_ADDED), NOTHING_ADDED, about)
+        imports = self._imports((), None, about, self.believed.of_routers)
+        return imports, self._exports((), self._added(NOTHING_ADDED), NOTHING_ADDED, about)
 
     def of_peer(self, peer: BgpPeer, filters: Mapping[str, BgpFilter]) -> tuple[Steps, Steps]:
         """What is taken of a BGPPeer, and what it is told.
@@ -59,7 +65,8 @@ class Policy:
         same = peer.asn == (peer.local_asn or self.own.asn or self.settings.asn)
         taken = filter_steps(peer, filters, self.settings, NO_CHANGE, is_import=True, is_internal=same)
         told = filter_steps(peer, filters, self.settings, added, is_import=False, is_internal=same)
-        return self._imports(taken, peer.imports, about), self._exports(told, added, peer.export, about)
+        refused = self.believed.at_interfaces if peer.interface else self.believed.of_routers
+        return self._imports(taken, peer.imports, about, refused), self._exports(told, added, peer.export, about)
 
     def _added(self, export: PeerExport) -> Change:
         """What is added to all that is told: a Node's own, and then a peer's."""
@@ -72,7 +79,7 @@ class Policy:
             )
         )
 
-    def _imports(self, filters: Steps, prefixes: tuple[PrefixRange, ...] | None, about: str) -> Steps:
+    def _imports(self, filters: Steps, prefixes: tuple[PrefixRange, ...] | None, about: str, refused: Steps) -> Steps:
         steps = list(filters)
         if self.own.rejects:
             by, rejected = "kube-router.io/node.bgp.customimportreject", all_within(self.own.rejects)
@@ -81,16 +88,8 @@ class Policy:
         if taken := self.settings.imports if prefixes is None else prefixes:
             steps.append(Step(by, accepts=True, prefixes=taken))
         if any(step.accepts for step in steps):
-            steps = [*self._not_believed(), *steps]
+            steps = [*refused, *steps]
         return tuple(steps)
-
-    def _not_believed(self) -> Iterator[Step]:
-        by, parts = "parts of pod CIDRs", self.parts
-        if parts.own:
-            yield Step(by, accepts=False, prefixes=parts.own)
-        if parts.others:
-            rule = FilterRule(accepts=False, excepted=parts.spared) if parts.spared else None
-            yield Step(by, accepts=False, prefixes=parts.others, rule=rule)
 
     def _exports(self, filters: Steps, added: Change, export: PeerExport, about: str) -> Steps:
         """What a router of the site's is told, where no filter decides before."""

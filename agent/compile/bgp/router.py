@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 from agent.compile.bgp.plan import Step
 from agent.model.address import Address, Network
-from agent.model.bgp import AddPath, Bfd, Password
+from agent.model.bgp import AddPath, Bfd, Password, PrefixRange
 from agent.model.community import NO_MARKS, Marks
 from agent.model.name import ObjectName
 
@@ -90,3 +90,4 @@ class Router:
     ] = ()  # nodes' own addresses, as next hops of pods' packets reached by the tunnel alone
     relays: bool = False  # what routers tell this node, other nodes are told
     cluster_pods: tuple[Network, ...] = ()  # other nodes' ranges, where some session reflects
+    never: tuple[PrefixRange, ...] = ()  # no route of BGP's is the kernel's within these

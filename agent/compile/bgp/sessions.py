@@ -10,10 +10,11 @@ from hashlib import blake2s
 from ipaddress import IPv4Address
 
 from agent.compile.bgp.annotations import NodeBgp
-from agent.compile.bgp.configured import Unresolved, configured
+from agent.compile.bgp.believed import believed
+from agent.compile.bgp.configured import Unresolved
+from agent.compile.bgp.mesh import Mesh, NodePeer
 from agent.compile.bgp.own import OwnPrefixes
 from agent.compile.bgp.plan import Refusal
-from agent.compile.bgp.pod_parts import pod_parts
 from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
@@ -46,14 +47,18 @@ class Making:
         self.cluster, self.options, self.settings, self.node, self.said = cluster, options, settings, node, said
         self.told, self.subnets = told, subnets
         self.own = said[node.name][1]
-        self.policy = Policy(settings, self.own, told, pod_parts(node, self._cluster_pods(), cluster.ip_pools.values()))
-        self.asn = self.own.asn or settings.asn
         self.problems: list[Problem] = list(self.own.problems)
         if told.unmarked:
             self._refuse("Node", node.name, "spec.podCIDRs", f"{told.why_unmarked}; peers are not told of them")
         ips = (*self.own.local, *node.internal_ips)
         self.local = {v: ip for v in (IPV4, IPV6) if (ip := _first(ips, v)) is not None}
         self.addresses = {v: ip for v in (IPV4, IPV6) if (ip := _first(node.internal_ips, v)) is not None}
+        self.mesh = Mesh(options, settings, node, said, cluster.bgp_configurations)
+        key = settings.node_password_key
+        self.seen = self.mesh.seen(subnets, is_open=not key or key in cluster.bgp_passwords.by_key)
+        self.believed = believed(self.seen, cluster.ip_pools.values(), settings.service_cidrs)
+        self.asn = self.mesh.asn
+        self.policy = Policy(settings, self.own, told, self.believed)
         self.asked: dict[tuple[str, str], None] = {}  # who is to be a peer: by whose word, and at which address
 
     def router(self) -> Router:
@@ -82,6 +87,7 @@ class Making:
             why_gone=self.told.why_gone,
             relays=bool(self.settings.relayed),
             cluster_pods=self._cluster_pods() if any(one.reflects for one in found) else (),
+            never=self.believed.never if any(step.accepts for one in found for step in one.imports) else (),
         )
 
     def _router_id(self) -> IPv4Address:
@@ -112,53 +118,36 @@ class Making:
         if key and password is None:
             text = f"there is no password {key!r} in --bgp-password-dir; no node is a peer until then"
             self._refuse("Node", self.node.name, "--bgp-node-password-key", text)
-        for name, (node, said) in sorted(self.said.items()):
-            theirs = configured(self.options, self.cluster.bgp_configurations, node)
-            if name == self.node.name or not self._is_peer(said, theirs):
-                continue
+        for peer in self.mesh.peers:
             for version, local in self.local.items():
-                remote = _first((*said.local, *node.internal_ips), version)
+                remote = _first(peer.addresses, version)
                 if remote is None:
                     continue
-                self._ask(f"Node {name}", remote)
+                self._ask(f"Node {peer.node.name}", remote)
                 if not key or password is not None:
-                    yield replace(self._node_session(node, said, theirs, remote, local), password=password)
+                    yield replace(self._node_session(peer, remote, local), password=password)
 
-    def _is_peer(self, other: NodeBgp, theirs: BgpSettings) -> bool:
-        """Who peers with whom: a reflector's client with the reflectors of its cluster id alone."""
-        own = self.own
-        is_full = self.settings.full_mesh and theirs.full_mesh
-        if not theirs.peers_nodes or not (is_full or (other.asn or theirs.asn) == self.asn):
-            return False
-        if own.client:
-            return other.server == own.client
-        if other.client:
-            return own.server == other.client
-        return True
-
-    def _node_session(self, node: Node, said: NodeBgp, theirs: BgpSettings, remote: Address, local: Address) -> Session:
-        asn = said.asn or theirs.asn
-        # a reflector tells of other nodes' ranges too
-        cidrs = self._cluster_pods() if said.server else node.pod_ranges
+    def _node_session(self, peer: NodePeer, remote: Address, local: Address) -> Session:
+        asn, hops = peer.asn, self.mesh.hops(peer, local.version, self.seen.met)
         return Session(
             name=_name(NODE, remote),
-            about=f"Node {node.name}",
+            about=f"Node {peer.node.name}",
             address=remote,
             asn=asn,
             local=local,
             local_asn=self.asn,
-            port=theirs.port,
+            port=peer.settings.port,
             multihop=0 if asn == self.asn else FAR_HOPS,
             is_strict=bool(self.own.local),
             hold_s=self.settings.hold_s,
             restart_s=self.settings.restart_s,
             bfd=self.settings.bfd,
             next_hops=(self.addresses.get(local.version, local),),
-            imports=node_imports((c for c in cidrs if c.version == local.version), self.settings),
+            imports=node_imports(tuple(hops), self.settings, self.believed),
             exports=node_exports(self.settings, reflects=bool(self.own.server)),
             reflects=bool(self.own.server),
             is_node=True,
-            cluster_id=self.own.server if said.client and asn == self.asn else "",
+            cluster_id=self.own.server if peer.said.client and asn == self.asn else "",
         )
 
     # ---- those that are no nodes ------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from agent.model.bgp_configuration import Advertisement, BgpConfiguration
 from agent.model.bgp_filter import BgpFilter, Change, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
+from agent.model.ip_pool import IpPool
 from agent.model.policy import Operator, Requirement, Selector
 from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, OF_RACK_1, PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
@@ -82,6 +83,7 @@ OF_RACK = BgpConfiguration(
     communities={"rack": community("65000:1001")},
 )
 
+EVERYTHING_TOLD = tuple(PrefixRange(ip_network(text), 0, most) for text, most in (("0.0.0.0/0", 32), ("::/0", 128)))
 SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
     "mesh": (world(HERE_1, node("n2", 12), node("n3", 13, families="4")), PLAIN),
     "reflector": (
@@ -195,6 +197,17 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
         ),
         PLAIN,
     ),
+    "believed": (
+        world(
+            HERE_1,
+            node("n2", 12),
+            node("n3", 13, families="4"),
+            peers=(replace(PEER, imports=EVERYTHING_TOLD),),
+            bgp_configurations={"default": BgpConfiguration("default", relayed=EVERYTHING_TOLD)},
+            ip_pools={"pods": IpPool("pods", (ip_network("10.50.0.0/16"),))},
+        ),
+        replace(PLAIN, service_cidrs=(ip_network("10.96.0.0/16"), ip_network("fd00:10:96::/112"))),
+    ),
     "interface": (
         world(
             HERE_1,
@@ -221,7 +234,8 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
 
 
 TUNNELLED = {"relay": tuple(map(ip_address, ("192.0.2.12", "2001:db8::12")))}  # by the scenario's name
-SUBNETS = {"inside": (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64"))}
+_SUBNETS = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/64"))
+SUBNETS = {"inside": _SUBNETS, "believed": _SUBNETS}
 
 
 def test_a_routers_routes_are_kept_beyond_graceful_restart_where_that_is_asked_for_alone() -> None:

@@ -247,7 +247,7 @@ def test_a_nodes_own_address_is_told_as_no_services() -> None:
 )
 def test_no_router_is_believed_with_parts_of_nodes_pods(told: str, *, is_taken: bool) -> None:
     asked = replace(PEER, imports=(within(ip_network("10.0.0.0/8")),))
-    router = made(world(HERE_1, node("n2", 12), peers=(asked,))).router
+    router = made(world(HERE_1, node("n2", 12), peers=(asked,)), replace(PLAIN, peers_nodes=False)).router
     assert router is not None
     (session,) = (one for one in router.sessions if one.about == "BGPPeer tor")
     fitting = (one for one in session.imports if any(_has(part, IPv4Network(told)) for part in one.prefixes or ()))
