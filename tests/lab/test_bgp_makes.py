@@ -15,7 +15,7 @@ from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.site import Options
 from lab.use import Client
-from tests.lab.test_bgp import BIRD, LB, SERVICE, peer, routes, until
+from tests.lab.routers import LB, SERVICE, peer, routes, say, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -110,11 +110,6 @@ print(json.dumps({"sent": number, "answers": answers}))
 PORT = 9099
 REPORT = "/run/sluiceway/bgp.json"  # a node's, of what its agent wants of BIRD
 BETWEEN: dict[str, Any] = {"apiVersion": "sluiceway.io/v1alpha1", "kind": "BGPPeer", "spec": {}}
-
-
-def say(machine: Machine, *words: str) -> str:
-    """What a node's birdc answers."""
-    return machine.run("birdc", "-s", BIRD, *words, check=False).stdout
 
 
 @pytest.fixture(scope="module")

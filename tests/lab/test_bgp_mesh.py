@@ -19,8 +19,7 @@ from lab.machine import Machine
 from lab.manifests import Object
 from lab.site import Options
 from lab.use import Client
-from tests.lab.test_bgp import routes, until
-from tests.lab.test_bgp_makes import say
+from tests.lab.routers import routes, say, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 

@@ -17,8 +17,7 @@ from lab.machine import Machine
 from lab.site import Options
 from lab.use import Client
 from tests.lab.modes import PORT, PROBE, addresses, serve
-from tests.lab.test_bgp import peer, routes, until
-from tests.lab.test_bgp_makes import say
+from tests.lab.routers import peer, routes, say, until
 from tests.lab.test_lossless import exchange
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]

@@ -12,8 +12,7 @@ from lab.addresses import OUTSIDE, at_once
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.site import Options
-from tests.lab.test_bgp import OUT, peer, routes, until
-from tests.lab.test_bgp_makes import say
+from tests.lab.routers import OUT, peer, routes, say, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 

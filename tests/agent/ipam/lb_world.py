@@ -23,6 +23,7 @@ from agent.watch.mirror import Mirror
 
 Object = dict[str, Any]
 DECODER = Decoder("")
+FIRST, SECOND = "198.51.100.1", "198.51.100.2"  # IPv4 addresses of the tests' pool
 
 
 class Killed(Exception):  # noqa: N818  what happened

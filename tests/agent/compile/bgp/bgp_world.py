@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.compile.bgp.bgp import OFF, Bgp, bgp
 from agent.compile.bgp.bird import bird_config
-from agent.compile.bgp.settings import BgpSettings
+from agent.compile.bgp.settings import BgpSettings, OptionPeer
 from agent.model.bgp import BgpPeer, Passwords
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.cluster import Cluster
@@ -72,6 +72,8 @@ def sessions(found: Bgp) -> dict[str, str]:
 HERE_1 = node(HERE, 11)
 OF_RACK_1 = Selector((Requirement("rack", Operator.IN, frozenset({"r1"})),))
 AT_ETH1 = BgpPeer("left", None, 64600, interface="eth1", both_families=True, extended_next_hop=True)
+TOR = OptionPeer(ip_address("192.0.2.1"), 64600)
+BESIDE = BgpPeer("beside", ip_address("192.0.2.77"), 64601)
 PEER = BgpPeer("tor", ip_address("192.0.2.1"), 64600)
 AGGREGATE = configuration(aggregates=(ip_network("203.0.113.0/24"),))
 

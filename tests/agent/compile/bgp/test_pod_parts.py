@@ -14,7 +14,7 @@ from agent.model.bgp import PrefixRange, within
 from agent.model.ip_pool import IpPool
 from agent.model.lb_pool import AddressRange
 from agent.model.node import Node
-from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, bird_refuses, node, world
+from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, bird_refuses, made, node, world
 from tests.agent.compile.objects import HERE
 
 STATIC = AddressRange(ip_address("10.50.255.0"), ip_address("10.50.255.255"))
@@ -86,3 +86,28 @@ def test_a_block_of_another_node_that_comes_or_goes_has_no_router_tell_all_it_ha
     assert bird_refuses(after.router, tmp_path) == ""
     less = bgp(world(OWN, came, peers=(asked,)), PLAIN, None, HERE, after)
     assert "10.50.0.64/26{27,32}" in imports(less), "a block stays when its pool has gone"
+
+
+@pytest.mark.parametrize(
+    ("told", "is_taken"),
+    [
+        pytest.param("10.244.11.0/24", False, id="the node's own pods"),
+        pytest.param("10.244.11.128/25", False, id="some of them"),
+        pytest.param("10.244.12.7/32", False, id="one of another node's"),
+        pytest.param("10.244.12.0/24", True, id="another node's, which may be known by routers alone"),
+        pytest.param("10.244.0.0/16", True, id="all nodes'"),
+        pytest.param("10.1.0.0/16", True, id="somebody else's"),
+    ],
+)
+def test_no_router_is_believed_with_parts_of_nodes_pods(told: str, *, is_taken: bool) -> None:
+    asked = replace(PEER, imports=(within(ip_network("10.0.0.0/8")),))
+    router = made(world(HERE_1, node("n2", 12), peers=(asked,)), replace(PLAIN, peers_nodes=False)).router
+    assert router is not None
+    (session,) = (one for one in router.sessions if one.about == "BGPPeer tor")
+    fitting = (one for one in session.imports if any(_has(part, IPv4Network(told)) for part in one.prefixes or ()))
+    assert next(fitting).accepts is is_taken
+
+
+def _has(part: PrefixRange, network: IPv4Network) -> bool:
+    wide = part.network
+    return isinstance(wide, IPv4Network) and network.subnet_of(wide) and part.least <= network.prefixlen <= part.most
