@@ -20,6 +20,7 @@ from agent.watch.node.bgp_neighbour import LATER_S, PATIENCE_S, NeighbourSource,
 from tests.agent.kernel.nets import in_new_netns
 
 NEAR, FAR = "fe80::a", "fe80::b"
+TRIES = 20  # a busy machine may answer later than is waited for, as who asks again in time does not mind
 
 
 def _ip(words: str) -> None:
@@ -47,7 +48,8 @@ def _link() -> Iterator[subprocess.Popen[bytes]]:
 def test_the_other_end_answers_and_what_is_not_there_does_not() -> None:
     def play() -> tuple[tuple[IPv6Address, ...], ...]:
         for _ in _link():
-            return neighbours("p0"), neighbours("p9"), neighbours("lo")
+            tries = (neighbours("p0") for _ in range(TRIES))
+            return next(filter(None, tries), ()), neighbours("p9"), neighbours("lo")
         raise AssertionError
 
     assert in_new_netns(play) == ((IPv6Address(FAR),), (), ())
