@@ -17,8 +17,11 @@ from agent.migrate.table import follow, index
 STRICT_SINCE = (2, 8)  # --strict-external-ip-validation, and its default true
 POOL = "kube-router"  # the LoadBalancerPool's name
 LISTS = frozenset(
-    {"service-cluster-ip-range", "service-external-ip-range", "loadbalancer-ip-range", "excluded-cidrs"}
-)  # that may be given again
+    {
+        "service-cluster-ip-range", "service-external-ip-range", "loadbalancer-ip-range", "excluded-cidrs",
+        "peer-router-ips", "peer-router-asns", "peer-router-ports", "peer-router-passwords",
+    }
+)  # fmt: skip  # that may be given again
 _VERSION = re.compile(r":v?(\d+)\.(\d+)")
 
 

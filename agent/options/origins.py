@@ -88,7 +88,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _flags(argv: Sequence[str]) -> dict[str, str]:
-    """The command under "command", and each flag's text under its option's name."""
+    """The command under "command", and each flag's text under its option's name.
+
+    What is given again adds to a list, as with Go's flags, and else goes before.
+    """
     parser = _Parser(
         prog="sluiceway-agent",
         description="Keeps this node's BPF maps equal to what Kubernetes says.",
@@ -104,6 +107,7 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
             dest=_name(option),
             help=f"{purpose} (default: {default or values.written(option.default) or 'none'})",
             metavar=option.metadata["form"],
+            action="append" if _is_list(option) else "store",
         )
     known, unknown = parser.parse_known_args(argv)
     for argument in unknown:
@@ -111,7 +115,13 @@ def _flags(argv: Sequence[str]) -> dict[str, str]:
             flag = argument.split("=")[0]
             raise ConfigError(f"unknown option {flag}{_nearest(flag.lstrip('-'), '--')}")
         raise ConfigError(f"{argument!r} is no option; see sluiceway-agent --help")
-    return {name: text for name, text in vars(known).items() if text is not None}
+    found = {name: text for name, text in vars(known).items() if text is not None}
+    return {name: ",".join(text) if isinstance(text, list) else text for name, text in found.items()}
+
+
+def _is_list(option: "Field[Any]") -> bool:
+    """Whether its values are separated by commas."""
+    return "," in option.metadata["form"]
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -24,7 +24,7 @@ options.xdp=generic`, but for {not_in_chart}.
 A value counts from the agent's next start. A word that does not exist, or options that cannot be together, end the
 start with a sentence, before anything is touched.
 
-- on|off is also true|false and yes|no. Lists are separated by commas.
+- on|off is also true|false and yes|no. Lists are separated by commas, or by their flag given again.
 - Where a map is to have another number of entries, what is in it goes to a new one as the agent starts, and traffic
   goes on ([upgrade.md](upgrade.md)).
 - What goes together: [duties.md](duties.md) for `--network`, `--network-policy` and `--service-proxy`;

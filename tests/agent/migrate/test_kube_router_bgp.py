@@ -242,3 +242,11 @@ def test_of_routers_all_is_taken_but_a_default_route_as_there(tmp_path: Path) ->
     none = imported((), {})
     assert "router" not in none.settings
     assert none.objects == ()
+
+
+def test_each_router_counts_whose_flags_are_given_again() -> None:
+    flags = ("--peer-router-ips=192.0.2.1,", "--peer-router-asns=64600", "--peer-router-ports=179")
+    more = ("--peer-router-ips=192.0.2.2", "--peer-router-asns=64601", "--peer-router-ports=1179")
+    settings = imported(flags + more, {}).settings
+    names = ("peer-router-ips", "peer-router-asns", "peer-router-ports")
+    assert [settings[name].value for name in names] == ["192.0.2.1,192.0.2.2", "64600,64601", "179,1179"]

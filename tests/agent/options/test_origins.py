@@ -50,6 +50,13 @@ def test_the_file_may_be_named_by_the_environment(tmp_path: Path) -> None:
     ("argv", "field", "value"),
     [
         pytest.param(["--devices", "eth0, eth1"], "devices", ("eth0", "eth1"), id="names are separated by commas"),
+        pytest.param(
+            ["--peer-router-asns=64600", "--peer-router-asns", "64601,64602"],
+            "peer_router_asns",
+            ("64600", "64601", "64602"),
+            id="or by a flag that is given again, as kube-router's",
+        ),
+        pytest.param(["--bgp-port=1", "--bgp-port=2"], "bgp_port", 2, id="of what is no list the last holds"),
         pytest.param(["--socket-lb=off"], "socket_lb", SocketLb.OFF, id="off is off"),
         pytest.param(["--socket-lb=host"], "socket_lb", SocketLb.HOST, id="a switch may have a third place"),
         pytest.param(["--socket-lb=yes"], "socket_lb", SocketLb.ON, id="and is read as any switch"),
