@@ -53,6 +53,7 @@ LAST_VNI = (1 << 24) - 1  # RFC 7348 5, RFC 8926 3.4
 LEAST_MTU = 1280  # RFC 8200 5
 IPV6 = 6
 PRIMARY: Final = "primary"  # kube-proxy's word
+_GROUPS = IPv4Address("224.0.0.0")  # the first that is no host's
 _MAPPED = IPv6Network("::ffff:0:0/96")
 NOWHERE = ("", 0)  # no address and port
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
@@ -164,13 +165,19 @@ def asns(given: str) -> tuple[str, ...]:
 
 
 def router_id(given: str) -> str:
-    """An IPv4 address, or the word for one that is made; nothing stands for the default."""
+    """An address that a host could have, or the word for one that is made; nothing stands for the default.
+
+    BIRD takes 0.0.0.0 for one that it is to choose, and routers refuse those of groups.
+    """
     if given in {"", GENERATE}:
         return given
     try:
-        return str(IPv4Address(given))
-    except ValueError as error:
-        raise ValueError(f"{given!r} is no router id; write it as an IPv4 address, or {GENERATE}") from error
+        found = IPv4Address(given)
+    except ValueError:
+        found = IPv4Address(0)
+    if not int(found) or found >= _GROUPS:
+        raise ValueError(f"{given!r} is no router id; write it as a host's address, 192.0.2.1, or {GENERATE}")
+    return str(found)
 
 
 def hold_time(given: str) -> int:

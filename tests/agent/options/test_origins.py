@@ -140,6 +140,8 @@ def test_pods_sockets_are_given_backends(argv: list[str], are_served: bool) -> N
         pytest.param(["--service-cidrs", "::ffff:10.0.0.0/104"], "write them as IPv4", id="IPv4 in the form of IPv6"),
         pytest.param(["--devices", "a/b"], "no interface name", id="a name no device can have"),
         pytest.param(["--node-name", " "], "is empty", id="an empty name"),
+        pytest.param(["--router-id", "0.0.0.0"], "192.0.2.1, or generate", id="a router id that nobody may have"),
+        pytest.param(["--router-id=224.0.0.1"], "192.0.2.1, or generate", id="one that is no host's"),
         pytest.param(["stray"], "no option", id="a stray word"),
     ],
 )
