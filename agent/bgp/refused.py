@@ -117,7 +117,7 @@ def _problem(session: Session, node: str, why: str) -> Problem:
     text = f"BIRD on Node {node} refused the session with {session.address}, so that the one before holds: {why}"
     if kind == "BGPPeer":
         return Problem(kind, ObjectName("", name), "spec", text)
-    return Problem("Node", ObjectName("", node), session.about, text)
+    return Problem("Node", ObjectName("", node), session.field, text)
 
 
 def _not_told(told: Told, node: str, why: str) -> Problem:

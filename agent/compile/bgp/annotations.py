@@ -232,6 +232,8 @@ def _peer(read: _Reading, name: str, index: int, given: Mapping[str, Any]) -> It
     asn = read.asn(name, given.get("remoteasn", ""), f"{at}.remoteasn")
     port = read.number(name, given.get("port", 179), 1, MAX_PORT, f"{at}.port")
     local = read.address(name, given["localip"], f"{at}.localip") if given.get("localip") else None
+    if local is not None and address is not None and local.version != address.version:
+        read.refuse(name, f"{local} is not of the family of {address}", f"{at}.localip")
     password = read.password(name, given["password"], f"{at}.password") if given.get("password") else None
     bfd = _bfd(read, name, at, given.get("bfd"))
     if len(read.problems) == before and address is not None and asn and port:

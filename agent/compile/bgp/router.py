@@ -58,6 +58,12 @@ class Session:
     is_node: bool = False  # which is told no marks
     imports: tuple[Step, ...] = ()
     exports: tuple[Step, ...] = ()
+    annotation: str = ""  # the Node's that asks for it, and its place there
+
+    @property
+    def field(self) -> str:
+        """The Node's field, or the option, that asks for it."""
+        return self.annotation or self.about
 
     @property
     def is_internal(self) -> bool:

@@ -260,11 +260,11 @@ class Making:
             self._ask(about, peer.address)
             session = self._external(about, peer.address, peer.asn)
             local = peer.local or (session.local if session else None)
-            if session is None or local is None or local.version != peer.address.version:
+            if session is None or local is None:
                 self._no_family("Node", self.node.name, peer.where, peer.address)
                 continue
             bfd = peer.bfd or session.bfd
-            yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd)
+            yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd, annotation=peer.where)
 
     def _of_object(self, peer: BgpPeer, address: Address) -> Iterator[Session]:
         session = self._external(f"BGPPeer {peer.name}", address, peer.asn)
@@ -363,7 +363,7 @@ class Making:
         if kind == "BGPPeer":
             self._refuse(kind, name, field, text)
         else:
-            self._refuse("Node", self.node.name, session.about, text)
+            self._refuse("Node", self.node.name, session.field, text)
 
 
 def _heard_alike(sessions: Iterable[Session]) -> tuple[Session, ...]:

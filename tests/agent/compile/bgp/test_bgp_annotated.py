@@ -1,0 +1,68 @@
+"""What is wrong with a router that a Node's annotation names is told with the annotation and its place there."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from agent.bgp.refused import Refused
+from agent.model.bgp import within
+from agent.model.bgp_configuration import BgpConfiguration
+from agent.model.cluster import Cluster
+from tests.agent.compile.bgp.bgp_world import PEER, made, node, sessions, world
+from tests.agent.compile.objects import HERE
+
+IPS = "metadata.annotations['kube-router.io/peer.ips']"
+PEERS = "metadata.annotations['kube-router.io/peers']"
+BESIDE = replace(PEER, name="beside", address=ip_address("192.0.2.77"))
+RELAYS = {"default": BgpConfiguration("default", relayed=(within(ip_network("198.51.100.0/24")),))}
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "text"),
+    [
+        pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.1", peer_asns="64600", peer_localips="2001:db8::11")),
+            f"{IPS}[0].localip",
+            "2001:db8::11 is not of the family of 192.0.2.1",
+            id="a local address of the other family, which the node has",
+        ),
+        pytest.param(
+            world(node(HERE, 11, families="4", peers="[{remoteip: '2001:db8::9', remoteasn: 64600}]")),
+            f"{PEERS}[0]",
+            "has no IPv6 address",
+            id="of a family that the node lacks",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.1,192.0.2.1", peer_asns="64600,64601")),
+            f"{IPS}[1]",
+            "the peer of annotation 192.0.2.1 already",
+            id="named twice",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peers="[{remoteip: 192.0.2.12, remoteasn: 64600}]")),
+            f"{PEERS}[0]",
+            "the peer of Node n2 already",
+            id="another node, which is a peer anyway",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peers="[{remoteip: 192.0.2.1, remoteasn: 64512}]"), bgp_configurations=RELAYS),
+            f"{PEERS}[0]",
+            "relays nothing",
+            id="of the same AS, of which nothing can be relayed",
+        ),
+    ],
+)
+def test_a_mistake_has_the_annotations_name_and_costs_no_other_peer(given: Cluster, field: str, text: str) -> None:
+    found = made(replace(given, nodes={**given.nodes, "n2": node("n2", 12)}, bgp_peers={"beside": BESIDE}))
+    assert [(one.kind, one.field) for one in found.problems] == [("Node", field)]
+    assert text in found.problems[0].text
+    assert {"Node n2", "BGPPeer beside"} <= {*sessions(found).values()}
+
+
+def test_what_bird_refuses_of_it_is_told_so_too() -> None:
+    router = made(world(node(HERE, 11, peer_ips="192.0.2.8,192.0.2.9", peer_asns="64600,64601"))).router
+    assert router is not None
+    refused = Refused()
+    refused.taken(lambda one: "no" * any(each.asn == 64601 for each in one.sessions), router, None)
+    assert [(one.kind, one.field) for one in refused.problems(HERE)] == [("Node", f"{IPS}[1]")]
