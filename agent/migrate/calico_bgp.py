@@ -3,7 +3,8 @@
 A peer of which something decides whom it is, or a filter with a rule that cannot be said, is left out whole.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -19,6 +20,7 @@ from agent.options import values
 KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter")
 HOSTNAME = "kubernetes.io/hostname"
 SERVICES = "calico-service-ranges"  # our BGPFilter of the ranges that Calico tells of
+OF_MESH, OF_PEER = PASSWORDS = "nodeMeshPassword", "password"  # fields of BGPConfigurations and BGPPeers
 DEFAULT, OF_NODE = "default", "node."  # names of BGPConfigurations
 DEFAULT_ASN, BIRDS_HOLD_S, ANY_HOPS = 64512, 240, 64  # as Calico's BIRD has them
 ADVERTISED = {
@@ -32,7 +34,8 @@ def bgp(notes: Notes, found: Objects) -> None:
     """All of it; --router where there is something for it to do."""
     given = {kind: found.of_kind(kind, *CALICO_GROUPS) for kind in KINDS}
     cluster = next((one for one in given["BGPConfiguration"] if objects.name(one) == DEFAULT), {})
-    made = [item for one in given["BGPConfiguration"] if (item := _configuration(notes, one))]
+    keys = _keys((*given["BGPConfiguration"], *given["BGPPeer"]))
+    made = [item for one in given["BGPConfiguration"] if (item := _configuration(notes, one, keys))]
     made += [item for one in given["BGPFilter"] if (item := filter_object(notes, one))]
     ranges = _ranges(cluster)
     if ranges and given["BGPPeer"]:
@@ -42,7 +45,7 @@ def bgp(notes: Notes, found: Objects) -> None:
     # a filter without a rule changes nothing, and is none of ours: a peer of ours that named it would have no session
     empty = {objects.name(one) for one in given["BGPFilter"] if not any(objects.spec(one).values())}
     services = (SERVICES,) if ranges else ()
-    made += [item for one in given["BGPPeer"] if (item := _peer(notes, one, own, services, empty))]
+    made += [item for one in given["BGPPeer"] if (item := _peer(notes, one, own, services, empty, keys))]
     notes.objects.extend(made)
     if made:
         notes.option("router", "on", "input", "BGP beyond the nodes")
@@ -72,6 +75,24 @@ def _listed(spec: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
 
 
+# ---- passwords ---------------------------------------------------------------------------------------------------
+
+Keys = Mapping[tuple[str, str], str]  # of our Secret, by the Secret and its key
+
+
+def _keys(items: Iterable[Object]) -> Keys:
+    """Ours are of one Secret: of keys of one name in several Secrets each has its Secret's name before it."""
+    given = dict.fromkeys(ref for item in items for name in PASSWORDS if (ref := _reference(item, name))[1])
+    count = Counter(key for _, key in given)
+    return {(secret, key): f"{secret}.{key}" if count[key] > 1 else key for secret, key in given}
+
+
+def _reference(item: Object, name: str) -> tuple[str, str]:
+    """The Secret and its key; of none that is given both are empty."""
+    found = objects.part(item, "spec", name, "secretKeyRef")
+    return str(found.get("name") or ""), str(found.get("key") or "")
+
+
 # ---- BGPConfiguration ---------------------------------------------------------------------------------------------
 
 
@@ -81,7 +102,7 @@ def _ranges(item: Object) -> list[str]:
     return [str(one.get("cidr")) for name in ADVERTISED for one in _listed(spec, name)]
 
 
-def _configuration(notes: Notes, item: Object) -> Object | None:
+def _configuration(notes: Notes, item: Object, keys: Keys) -> Object | None:
     """Ours; None where nothing is asked for."""
     _tell(notes, item, tables.BGP_CONFIGURATION)
     name = objects.name(item)
@@ -96,8 +117,8 @@ def _configuration(notes: Notes, item: Object) -> Object | None:
     except ValueError as error:
         notes.missing(source(item), "spec", f"{error}; there is no BGPConfiguration for it", "write it by hand")
         return None
-    if key := objects.part(item, "spec", "nodeMeshPassword", "secretKeyRef").get("key"):
-        notes.option("bgp-node-password-key", str(key), source(item), "spec.nodeMeshPassword")
+    if key := keys.get(_reference(item, OF_MESH)):
+        notes.option("bgp-node-password-key", key, source(item), "spec.nodeMeshPassword")
     return own_object("BGPConfiguration", name, made | said) if said else None
 
 
@@ -143,8 +164,8 @@ def _advertisements(notes: Notes, item: Object) -> list[dict[str, Any]]:
 # ---- BGPPeer ------------------------------------------------------------------------------------------------------
 
 
-def _peer(
-    notes: Notes, item: Object, cluster_asn: object, before: Sequence[str], empty: Collection[str]
+def _peer(  # noqa: PLR0913, PLR0917  all that it is made from
+    notes: Notes, item: Object, cluster_asn: object, before: Sequence[str], empty: Collection[str], keys: Keys
 ) -> Object | None:
     """Ours; None where whom it is, or on which nodes, is said by what we lack.
 
@@ -160,6 +181,8 @@ def _peer(
         asn = as_number(spec.get("asNumber"), own)
         made: dict[str, Any] = {"address": address, "asn": asn} | _nodes(spec) | ({"port": port} if port else {})
         made |= _session(spec, is_far=asn != as_number(spec.get("localASNumber"), own))
+        if key := keys.get(_reference(item, OF_PEER)):
+            made["passwordKey"] = key
     except ValueError as error:
         notes.missing(source(item), "spec", f"{error}; there is no BGPPeer for it", "write it by hand")
         return None
@@ -199,12 +222,11 @@ def _session(spec: Mapping[str, Any], *, is_far: bool) -> dict[str, Any]:
     made: dict[str, Any] = {}
     if spec.get("localASNumber"):
         made["localASN"] = as_number(spec["localASNumber"], DEFAULT_ASN)
-    if key := objects.part({"spec": spec}, "spec", "password", "secretKeyRef").get("key"):
-        made["passwordKey"] = str(key)
     if spec.get("keepOriginalNextHop") or spec.get("nextHopMode") == "Keep":
         made["nextHopSelf"] = False
     if spec.get("keepaliveTime"):
-        made |= {"keepaliveTime": values.restart_time(str(spec["keepaliveTime"])), "holdTime": BIRDS_HOLD_S}
+        keepalive_s = min(values.restart_time(str(spec["keepaliveTime"])), BIRDS_HOLD_S // 2)
+        made |= {"keepaliveTime": keepalive_s, "holdTime": BIRDS_HOLD_S}
     hops = int(spec.get("ttlSecurity") or 0)
     if hops:
         made["ttlSecurity"] = True

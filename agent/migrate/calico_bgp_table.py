@@ -6,7 +6,8 @@ Source: Calico v3.31, api/pkg/apis/projectcalico/v3; of BGPFilter also what came
 from agent.migrate.table import MAPPED, MISSING, NEEDLESS, Row
 
 OURS = "a BGPConfiguration's"
-SECRET = "put that key into the Secret sluiceway-bgp of the agent's namespace"  # noqa: S105
+SECRET = "put it into the Secret sluiceway-bgp of the agent's namespace, under that key"  # noqa: S105
+KEY = "the Secret's key, where another Secret has one of that name behind its own name and a dot"
 RANGES = (
     "{}, with the ranges in `aggregates` and a BGPFilter that tells no other Services; a range is told of while "
     "something within it is"
@@ -21,7 +22,7 @@ BGP_CONFIGURATION = (
     Row("serviceLoadBalancerAggregation", MAPPED, "`Disabled`: the load balancers' ranges are no `aggregates`"),
     Row("communities", MAPPED, "their numbers, where `prefixAdvertisements` name them"),
     Row("prefixAdvertisements", MAPPED, f"{OURS} `prefixAdvertisements`"),
-    Row("nodeMeshPassword", MAPPED, "`bgp-node-password-key`", SECRET),
+    Row("nodeMeshPassword", MAPPED, f"`bgp-node-password-key`: {KEY}", SECRET),
     Row("nodeMeshMaxRestartTime", MAPPED, f"{OURS} `gracefulRestartTime`"),
     Row(
         "bindMode",
@@ -48,8 +49,8 @@ BGP_PEER = (
     Row("localASNumber", MAPPED, "`localASN`"),
     Row("nextHopMode", MAPPED, "`nextHopSelf`: false for `Keep`"),
     Row("keepOriginalNextHop", MAPPED, "`nextHopSelf`: false for true"),
-    Row("password", MAPPED, "`passwordKey`", SECRET),
-    Row("keepaliveTime", MAPPED, "`keepaliveTime`, and the `holdTime` that Calico's BIRD has"),
+    Row("password", MAPPED, f"`passwordKey`: {KEY}", SECRET),
+    Row("keepaliveTime", MAPPED, "`keepaliveTime`, at most half of the `holdTime` that Calico's BIRD has, 240 s"),
     Row("ttlSecurity", MAPPED, "`ttlSecurity` and `multihop`"),
     Row("filters", MAPPED, "`filters`"),
     Row(
