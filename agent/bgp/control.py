@@ -3,6 +3,7 @@
 Source: BIRD's programmer's documentation, "Command line interface", and nest/cli.c.
 """
 
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ ANSWER_S = 10.0  # a configuration with 10,000 prefixes is read in well under a 
 _CODE = 4  # digits
 LEAST_ERROR = 8000  # of the codes; below 1,000 an answer ends
 MOST_OCTETS = 1 << 26
+_MOST_SHOWN = 64
+_GREETING = re.compile(r"BIRD v?(\d+)\S* ready\.")
+_LEAST_VERSION = 2  # whose configuration has channels for both families
 
 
 class BirdError(AgentError):
@@ -42,7 +46,7 @@ class Control:
         """Connect.
 
         Raises:
-            BirdError: nobody listens there.
+            BirdError: nobody listens there, or not BIRD 2.
             PermissionError: this user may not.
         """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -50,8 +54,11 @@ class Control:
         self._rest = b""
         try:
             self._socket.connect(str(path))
-            self._answer("its greeting")
+            _check_greeting(self._answer("its greeting"), path)
         except PermissionError:
+            self._socket.close()
+            raise
+        except BirdError:
             self._socket.close()
             raise
         except OSError as error:
@@ -92,6 +99,8 @@ class Control:
                 if line[:1] == " ":
                     lines.append((code, line[1:]))
                 continue
+            if not (line[:_CODE].isascii() and line[:_CODE].isdecimal()):
+                raise BirdError(f"what answers {command!r} is not BIRD: {line[:_MOST_SHOWN]!r}")
             code, mark = int(line[:_CODE]), line[_CODE : _CODE + 1]
             lines.append((code, line[_CODE + 1 :]))
             if mark != "-":
@@ -105,3 +114,11 @@ class Control:
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode(errors="replace")
+
+
+def _check_greeting(answer: Answer, path: Path) -> None:
+    """Refuse who is no BIRD, and one that could not read our configuration."""
+    _, text = answer.lines[-1]
+    found = _GREETING.fullmatch(text)
+    if found is None or int(found[1]) < _LEAST_VERSION:
+        raise BirdError(f"at {path} is {text[:_MOST_SHOWN]!r}, and not BIRD {_LEAST_VERSION}")
