@@ -138,6 +138,7 @@ class Keeper:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         if not (self._folder / CONFIG).exists():
             _write(self._folder / CONFIG, START)  # by which it starts, to be asked whether what comes is right
+            self._applied = None
         wanted = self._wanted
         with Control(self._folder / SOCKET) as bird:
             trouble = ""
@@ -297,7 +298,7 @@ def _absent(wanted: Router | None, found: Iterable[SessionState]) -> tuple[tuple
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="replace")  # what is no text equals none of ours
     except OSError:
         return ""
 

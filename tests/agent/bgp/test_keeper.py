@@ -186,6 +186,23 @@ def test_whatever_an_agent_dies_at_the_next_has_bird_follow(
         until(lambda: "203.0.113.1" in str(bird.ask("show route").lines), "BIRD has the configuration before")
 
 
+@pytest.mark.parametrize("text", [pytest.param(b"\xff\xfe", id="no text"), pytest.param(None, id="gone")])
+def test_a_file_that_somebody_spoils_is_written_anew(beside: Beside, text: bytes | None) -> None:
+    beside.keeper.want(ROUTER)
+    beside.start()
+    until(lambda: beside.names() == {"peer_192_0_2_1"}, "not configured")
+    beside.keeper.stop()
+    path = beside.folder / CONFIG
+    if text is None:
+        path.unlink()
+    else:
+        path.write_bytes(text)
+        beside.keeper.doubt()  # as with each resync
+    beside.keeper.turn()
+    assert path.read_text() == bird_config(ROUTER)
+    assert beside.names() == {"peer_192_0_2_1"}
+
+
 def test_nobody_listening_is_told_by_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(BirdError, match="BIRD does not answer at"):
         Control(tmp_path / "none")
