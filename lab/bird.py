@@ -24,8 +24,11 @@ protocol kernel {{ ipv4 {{ export where source = RTS_BGP; }}; }}
 protocol kernel {{ ipv6 {{ export where source = RTS_BGP; }}; }}
 template bgp node {{ local as {TOR_ASN}; connect delay time 1; connect retry time 1; error wait time 1, 2; }}
 """
-# as the DaemonSet's container: the agent writes the first configuration
-_WAIT = 'until [ -f "$0" ]; do sleep 0.1; done; exec bird -f -R -c "$0" -s "$1"'
+# as the DaemonSet's container: the agent writes the first configuration, and another for one that BIRD refuses
+_WAIT = (
+    'until [ -f "$0" ] && bird -p -c "$0"; do [ ! -f "$0" ] || mv "$0" "$0.refused"; sleep 0.1; done; '
+    'exec bird -f -R -c "$0" -s "$1"'
+)
 
 
 def start(node: Machine, capabilities: Iterable[str] = CAPABILITIES) -> None:
