@@ -20,6 +20,9 @@ _ROUTE = re.compile(r"(?P<net>[0-9a-fA-F.:]+/\d+)?\s+(?P<kind>unicast|blackhole|
 _VIA = re.compile(r"via (\S+) on (\S+)")
 
 
+LEFT_OUT, WHY = "left out", "dpctl status says why"
+
+
 @dataclass(frozen=True, slots=True)
 class PeerRow:
     """One session."""
@@ -75,7 +78,7 @@ def peer_table(run_dir: Path) -> Table[PeerRow]:
 
 
 def peer_rows(answer: Answer, report: BgpReport) -> list[PeerRow]:
-    """Rows in the order of their addresses, also of what is wanted and BIRD does not have yet."""
+    """Rows in the order of their addresses, also of what is wanted and BIRD does not have yet; then who has none."""
     wanted = {one.name: one for one in report.sessions}
     there = {one.name: one for one in session_states(answer)}
     rows = []
@@ -94,7 +97,8 @@ def peer_rows(answer: Answer, report: BgpReport) -> list[PeerRow]:
                 error=state.error if state else "",
             )
         )
-    return rows
+    absent = sorted(report.absent)
+    return [*rows, *(PeerRow(who, at, 0, LEFT_OUT, "", 0, 0, has_password=False, error=WHY) for who, at in absent)]
 
 
 def route_table(run_dir: Path) -> Table[RouteRow]:
@@ -131,7 +135,7 @@ def config_text(run_dir: Path) -> str:
         Absent: there is none.
     """
     try:
-        text = (run_dir / FOLDER / CONFIG).read_text()
+        text = (run_dir / FOLDER / CONFIG).read_text(errors="replace")
     except FileNotFoundError as error:
         raise Absent(f"there is no {error.filename}: the node's agent runs without --router") from error
     return _PASSWORD.sub('password "***"', text)

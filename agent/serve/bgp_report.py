@@ -57,6 +57,7 @@ class BgpReport:
     services: tuple[str, ...] = ()
     aggregates: tuple[str, ...] = ()
     why_gone: str = ""  # why it tells of no services, if it is about to go
+    absent: tuple[tuple[str, str], ...] = ()  # who is to be a peer and has no session: by whose word, and its address
 
 
 class BgpReporter:
@@ -87,6 +88,7 @@ def made(router: Router) -> BgpReport:
         _texts(router.services),
         _texts(router.aggregates),
         router.why_gone,
+        router.absent,
     )
 
 

@@ -116,11 +116,14 @@ def test_dpctl_names_who_asked_for_a_session_and_what_is_not_there_yet() -> None
         SessionLine("peer_a", "BGPPeer tor", "10.88.0.1", 64600, "10.88.0.11", has_password=True),
         SessionLine("peer_c", "BGPPeer new", "10.88.0.3", 64600, "10.88.0.11"),
     )
-    rows = peer_rows(PROTOCOLS, BgpReport(sessions=lines))
+    absent = (("annotation peers[0]", ""), ("BGPPeer keyed", "10.88.0.9"))
+    rows = peer_rows(PROTOCOLS, BgpReport(sessions=lines, absent=absent))
     assert [(row.peer, row.address, row.state, row.has_password) for row in rows] == [
         ("", "fd88::1", "Active", False),
         ("BGPPeer tor", "10.88.0.1", "Established", True),
         ("BGPPeer new", "10.88.0.3", "not configured yet", False),
+        ("BGPPeer keyed", "10.88.0.9", "left out", False),
+        ("annotation peers[0]", "", "left out", False),
     ]
 
 
