@@ -9,7 +9,7 @@ from agent.migrate.flags import environment, flags, is_true, joined
 from agent.migrate.kube_router_bgp import peers_beyond
 from agent.migrate.kube_router_cni import mtu_of
 from agent.migrate.kube_router_flags import FLAGS, SHORT, SWITCHES
-from agent.migrate.kube_router_objects import node_annotations, service_annotations
+from agent.migrate.kube_router_objects import asn_of_mesh, node_annotations, service_annotations
 from agent.migrate.objects import Objects, source
 from agent.migrate.report import Migration, Notes, Object, own_object
 from agent.migrate.table import follow, index
@@ -33,8 +33,11 @@ def migrate(found: Objects) -> Migration:
         notes.missing("input", "DaemonSet kube-router", "is not there: no flag was read", "give the DaemonSet too")
     for daemon in daemons:
         _daemon(notes, daemon, found)
+    is_told = "router" in notes.settings
     for node in found.of_kind("Node", ""):
         node_annotations(notes, node)
+        if is_told and "nodes-full-mesh" not in notes.settings:
+            asn_of_mesh(notes, node)
     for service in found.of_kind("Service", ""):
         service_annotations(notes, service)
     return notes.result()

@@ -30,6 +30,14 @@ def node_annotations(notes: Notes, node: Object) -> None:
             notes.missing(source(node), field, text, "make the Node anew with this range, and its pods")
 
 
+def asn_of_mesh(notes: Notes, node: Object) -> None:
+    """The AS number of a Node that kube-router in full mesh does not look at."""
+    name = f"{annotated.PREFIX}node.asn"
+    if value := objects.annotations(node).get(name):
+        text = "counts here with --nodes-full-mesh on too, where kube-router does not look at it"
+        notes.missing(source(node), f"{name}: {value}", text, "take it away, or have routers know the node by it")
+
+
 def service_annotations(notes: Notes, service: Object) -> None:
     """What a Service says."""
     rows = index(annotated.SERVICE)

@@ -250,3 +250,16 @@ def test_each_router_counts_whose_flags_are_given_again() -> None:
     settings = imported(flags + more, {}).settings
     names = ("peer-router-ips", "peer-router-asns", "peer-router-ports")
     assert [settings[name].value for name in names] == ["192.0.2.1,192.0.2.2", "64600,64601", "179,1179"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "count"),
+    [
+        pytest.param(PEER, 1, id="in full mesh, where kube-router does not look at it"),
+        pytest.param((*PEER, "--nodes-full-mesh=false"), 0, id="in none"),
+        pytest.param((), 0, id="where nobody is told"),
+    ],
+)
+def test_an_as_number_that_counts_from_now_on_is_told_of(flags: tuple[str, ...], count: int) -> None:
+    findings = imported(flags, {"node.asn": "64700"}).findings
+    assert sum("where kube-router does not look at it" in str(one) for one in findings) == count
