@@ -24,6 +24,15 @@ MAX_REPEATS = 255
 MAX_PARTS = 256  # of a list
 MAX_YAML = 1 << 15  # octets, which are read in half a second
 _MAX_TEXT = 128  # characters of one value; base64 of a password has 108
+_NULLS = ("", "~", "null", "Null", "NULL")  # of YAML: what says nothing
+_GOBGP = {  # names that kube-router takes of GoBGP's, beside those of ours
+    "internet": "0:0",
+    "planned-shut": "65535:0",
+    "route-filter-translated-v4": "65535:2",
+    "route-filter-v4": "65535:3",
+    "route-filter-translated-v6": "65535:4",
+    "route-filter-v6": "65535:5",
+}
 _TRUE = frozenset({"y", "yes", "true", "on"})  # of YAML 1.1
 
 
@@ -219,7 +228,7 @@ def _listed(read: _Reading) -> Iterator[AnnotatedPeer]:
         return
     for index, one in enumerate(found):
         if isinstance(one, dict):
-            yield from _peer(read, "peers", index, one)
+            yield from _peer(read, "peers", index, {key: value for key, value in one.items() if value not in _NULLS})
         else:
             read.refuse("peers", "has no fields; give remoteip and remoteasn", f"[{index}]")
             read.unread.append(Unread(f"peers[{index}]"))
@@ -231,10 +240,10 @@ def _peer(read: _Reading, name: str, index: int, given: Mapping[str, Any]) -> It
     address = read.address(name, given.get("remoteip", ""), f"{at}.remoteip")
     asn = read.asn(name, given.get("remoteasn", ""), f"{at}.remoteasn")
     port = read.number(name, given.get("port", 179), 1, MAX_PORT, f"{at}.port")
-    local = read.address(name, given["localip"], f"{at}.localip") if given.get("localip") else None
+    local = read.address(name, given["localip"], f"{at}.localip") if "localip" in given else None
     if local is not None and address is not None and local.version != address.version:
         read.refuse(name, f"{local} is not of the family of {address}", f"{at}.localip")
-    password = read.password(name, given["password"], f"{at}.password") if given.get("password") else None
+    password = read.password(name, given["password"], f"{at}.password") if "password" in given else None
     bfd = _bfd(read, name, at, given.get("bfd"))
     if len(read.problems) == before and address is not None and asn and port:
         yield AnnotatedPeer(f"metadata.annotations['{PREFIX}{name}']{at}", address, asn, port, local, password, bfd)
@@ -269,7 +278,7 @@ def _prepends(read: _Reading) -> tuple[int, ...]:
 def _communities(read: _Reading) -> Iterator[Community]:
     for index, text in enumerate(read.parts("node.bgp.communities")):
         try:
-            yield community(text[:_MAX_TEXT])
+            yield community(_GOBGP.get(text, text[:_MAX_TEXT]))
         except ValueError as error:
             read.refuse("node.bgp.communities", str(error), f"[{index}]")
 

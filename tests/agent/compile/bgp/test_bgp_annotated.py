@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from agent.bgp.refused import Refused
+from agent.compile.bgp.annotations import node_bgp
 from agent.model.bgp import within
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.cluster import Cluster
@@ -58,6 +59,30 @@ def test_a_mistake_has_the_annotations_name_and_costs_no_other_peer(given: Clust
     assert [(one.kind, one.field) for one in found.problems] == [("Node", field)]
     assert text in found.problems[0].text
     assert {"Node n2", "BGPPeer beside"} <= {*sessions(found).values()}
+
+
+@pytest.mark.parametrize("nothing", ["", "~", "null"])
+def test_a_field_of_a_router_that_says_nothing_is_as_if_left_out(nothing: str) -> None:
+    text = "[{remoteip: 192.0.2.1, remoteasn: 64600, port: %s, localip: %s, password: %s}]" % ((nothing,) * 3)
+    left_out = made(world(node(HERE, 11, peers="[{remoteip: 192.0.2.1, remoteasn: 64600}]")))
+    found = made(world(node(HERE, 11, peers=text)))
+    assert (found.problems, found.router) == ((), left_out.router)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("internet", "0:0"),
+        ("planned-shut", "65535:0"),
+        ("route-filter-translated-v4", "65535:2"),
+        ("route-filter-v4", "65535:3"),
+        ("route-filter-translated-v6", "65535:4"),
+        ("route-filter-v6", "65535:5"),
+    ],
+)
+def test_a_community_that_kube_router_takes_by_its_name_is_understood(name: str, number: str) -> None:
+    here = node_bgp(node(HERE, 11, node_bgp_communities=f"65000:1, {name}"))
+    assert ([str(one) for one in here.communities], here.problems) == (["65000:1", number], ())
 
 
 def test_what_bird_refuses_of_it_is_told_so_too() -> None:
