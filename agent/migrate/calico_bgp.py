@@ -19,6 +19,7 @@ from agent.options import values
 
 KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter")
 HOSTNAME = "kubernetes.io/hostname"
+BY_SELECTOR = "peerSelector"  # of a BGPPeer by which nodes are peers of nodes
 SERVICES = "calico-service-ranges"  # our BGPFilter of the ranges that Calico tells of
 OF_MESH, OF_PEER = PASSWORDS = "nodeMeshPassword", "password"  # fields of BGPConfigurations and BGPPeers
 DEFAULT, OF_NODE = "default", "node."  # names of BGPConfigurations
@@ -35,7 +36,8 @@ def bgp(notes: Notes, found: Objects) -> None:
     given = {kind: found.of_kind(kind, *CALICO_GROUPS) for kind in KINDS}
     cluster = next((one for one in given["BGPConfiguration"] if objects.name(one) == DEFAULT), {})
     keys = _keys((*given["BGPConfiguration"], *given["BGPPeer"]))
-    made = [item for one in given["BGPConfiguration"] if (item := _configuration(notes, one, keys))]
+    reflects = any(objects.spec(one).get(BY_SELECTOR) for one in given["BGPPeer"])
+    made = [item for one in given["BGPConfiguration"] if (item := _configuration(notes, one, keys, reflects=reflects))]
     made += [item for one in given["BGPFilter"] if (item := filter_object(notes, one))]
     ranges = _ranges(cluster)
     if ranges and given["BGPPeer"]:
@@ -102,8 +104,11 @@ def _ranges(item: Object) -> list[str]:
     return [str(one.get("cidr")) for name in ADVERTISED for one in _listed(spec, name)]
 
 
-def _configuration(notes: Notes, item: Object, keys: Keys) -> Object | None:
-    """Ours; None where nothing is asked for."""
+def _configuration(notes: Notes, item: Object, keys: Keys, *, reflects: bool) -> Object | None:
+    """Ours; None where nothing is asked for.
+
+    *reflects*: nodes are peers of reflectors, which are such by annotations here, and none without sessions of nodes.
+    """
     _tell(notes, item, tables.BGP_CONFIGURATION)
     name = objects.name(item)
     made: dict[str, Any] = {}
@@ -113,7 +118,7 @@ def _configuration(notes: Notes, item: Object, keys: Keys) -> Object | None:
         notes.missing(source(item), "metadata.name", "is neither default nor of a node", "see what it says")
         return None
     try:
-        said = _said(notes, item)
+        said = _said(notes, item, reflects=reflects)
     except ValueError as error:
         notes.missing(source(item), "spec", f"{error}; there is no BGPConfiguration for it", "write it by hand")
         return None
@@ -122,12 +127,12 @@ def _configuration(notes: Notes, item: Object, keys: Keys) -> Object | None:
     return own_object("BGPConfiguration", name, made | said) if said else None
 
 
-def _said(notes: Notes, item: Object) -> dict[str, Any]:
+def _said(notes: Notes, item: Object, *, reflects: bool) -> dict[str, Any]:
     spec = objects.spec(item)
     made: dict[str, Any] = {}
     if (asn := as_number(spec.get("asNumber"), DEFAULT_ASN)) != DEFAULT_ASN:
         made["asn"] = asn
-    if spec.get("nodeToNodeMeshEnabled") is False:
+    if spec.get("nodeToNodeMeshEnabled") is False and not reflects:
         made["nodeMesh"] = False
     if spec.get("listenPort"):
         made["listenPort"] = int(spec["listenPort"])
@@ -173,7 +178,7 @@ def _peer(  # noqa: PLR0913, PLR0917  all that it is made from
     """
     _tell(notes, item, tables.BGP_PEER)
     spec = objects.spec(item)
-    if any(spec.get(name) for name in ("peerSelector", "localWorkloadSelector")):
+    if any(spec.get(name) for name in (BY_SELECTOR, "localWorkloadSelector")):
         return None
     try:
         address, port = _end(str(spec.get("peerIP") or ""))

@@ -13,7 +13,11 @@ RANGES = (
     "something within it is"
 )
 BGP_CONFIGURATION = (
-    Row("nodeToNodeMeshEnabled", MAPPED, f"{OURS} `nodeMesh`"),
+    Row(
+        "nodeToNodeMeshEnabled",
+        MAPPED,
+        f"{OURS} `nodeMesh`, which stays on where a BGPPeer has a `peerSelector`: reflectors have no session without",
+    ),
     Row("asNumber", MAPPED, f"{OURS} `asn`"),
     Row("listenPort", MAPPED, f"{OURS} `listenPort`"),
     Row("serviceLoadBalancerIPs", MAPPED, RANGES.format(f"{OURS} `advertise.loadBalancerIPs`")),
