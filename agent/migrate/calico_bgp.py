@@ -16,6 +16,7 @@ from agent.migrate.objects import CALICO_GROUPS, Objects, leaves, source
 from agent.migrate.report import Notes, Object, own_object
 from agent.migrate.table import Row, follow, index
 from agent.options import values
+from agent.watch.decode.bgp_peer import MOST_LOCAL_AS
 
 KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter")
 HOSTNAME = "kubernetes.io/hostname"
@@ -232,6 +233,10 @@ def _session(spec: Mapping[str, Any], *, is_far: bool) -> dict[str, Any]:
     if spec.get("keepaliveTime"):
         keepalive_s = min(values.restart_time(str(spec["keepaliveTime"])), BIRDS_HOLD_S // 2)
         made |= {"keepaliveTime": keepalive_s, "holdTime": BIRDS_HOLD_S}
+    if spec.get("maxRestartTime"):
+        made["gracefulRestartTime"] = values.restart_time(str(spec["maxRestartTime"]))
+    if given := str(spec.get("numAllowedLocalASNumbers") or ""):
+        made["allowLocalAS"] = min(int(given), MOST_LOCAL_AS)
     hops = int(spec.get("ttlSecurity") or 0)
     if hops:
         made["ttlSecurity"] = True

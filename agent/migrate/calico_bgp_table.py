@@ -64,8 +64,8 @@ BGP_PEER = (
         "give sourceAddress an address of the node's",
         ("", "UseNodeIP"),
     ),
-    Row("maxRestartTime", MISSING, "is of all peers", "a BGPConfiguration's gracefulRestartTime", ("", "120s", "2m0s")),
-    Row("numAllowedLocalASNumbers", MISSING, "paths with the own AS are not taken", "number the ASes apart", ("", "0")),
+    Row("maxRestartTime", MAPPED, "`gracefulRestartTime`"),
+    Row("numAllowedLocalASNumbers", MAPPED, "`allowLocalAS`, at most 10"),
     Row("reachableBy", MISSING, "nodes' own routes lead to a peer", "a static route on the nodes", ("",)),
     Row(
         "peerSelector",

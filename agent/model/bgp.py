@@ -95,6 +95,8 @@ class BgpPeer:
     hold_s: int = 0  # 0: the node's
     keepalive_s: int = 0  # 0: a third of it
     graceful_restart: bool | None = None  # None: as the node does
+    restart_time_s: int = 0  # for which either keeps the other's routes then; 0: the node's
+    local_as_most: int = 0  # how often the session's own AS may be in the path of what is taken
     bfd: Bfd | None = None
     both_families: bool = False  # the session carries the other family too
     next_hop_self: bool = True

@@ -141,6 +141,8 @@ def _session(router: Router, session: Session, *, with_passwords: bool) -> Itera
     if session.password:
         yield f'  password "{session.password.text if with_passwords else PASSWORD}";'
     yield from _timers(session)
+    if session.local_as_most:
+        yield f"  allow local as {session.local_as_most};"
     if session.cluster_id:
         yield "  rr client;"
         yield f"  rr cluster id {session.cluster_id};"

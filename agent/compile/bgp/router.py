@@ -48,6 +48,7 @@ class Session:
     restart_s: int = 0  # 0: no graceful restart
     stale_s: int = 0  # for which the peer keeps this node's routes after that; 0: neither keeps any longer
     bfd: Bfd | None = None
+    local_as_most: int = 0  # times that the own AS may be in what the peer tells: it may have been this node's
     add_path: AddPath = AddPath.OFF
     extended_next_hop: bool = False
     next_hops: tuple[Address, ...] = ()  # this node's, of each family that the session carries

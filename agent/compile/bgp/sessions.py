@@ -285,8 +285,8 @@ class Making:
             where = f"spec.export.communities[{error.index}]"
             self._refuse("BGPPeer", peer.name, where, f"{error}; the peer is left out until then")
             return
-        time_s = self.settings.restart_time_s
-        restart_s = session.restart_s if peer.graceful_restart is None else time_s * peer.graceful_restart
+        restarts = bool(session.restart_s) if peer.graceful_restart is None else peer.graceful_restart
+        restart_s = (peer.restart_time_s or self.settings.restart_time_s) if restarts else 0
         hold_s = peer.hold_s or session.hold_s
         # of a family that the Node object has not, but the annotation of its own addresses
         hop = self.addresses.get(address.version, session.local)
@@ -306,6 +306,7 @@ class Making:
             restart_s=restart_s,
             stale_s=self._stale(peer, restart_s),
             bfd=peer.bfd or session.bfd,
+            local_as_most=peer.local_as_most,
             add_path=peer.add_path,
             extended_next_hop=peer.extended_next_hop,
             next_hops=session.next_hops if peer.both_families or hop is None else (hop,),

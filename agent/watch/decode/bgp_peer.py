@@ -9,7 +9,7 @@ from msgspec import Raw, Struct, field
 from agent.model.address import Address
 from agent.model.bgp import AddPath, BgpPeer, PeerExport
 from agent.model.policy import EVERYTHING
-from agent.options.values import LAST_HOLD_S, MAX_HOPS, MAX_PORT
+from agent.options.values import LAST_HOLD_S, LAST_RESTART_S, MAX_HOPS, MAX_PORT
 from agent.watch.decode import bgp_fields
 from agent.watch.decode.bgp_fields import BfdFields, ImportFields, number_within
 from agent.watch.decode.kind import Content, Context, Decoded, Kind
@@ -19,6 +19,7 @@ from agent.watch.decode.standing import Status, standing
 
 IPV4 = 4
 _DEVICE = re.compile(r"[a-zA-Z0-9_.@-]{1,15}")  # of the names that the kernel takes, those that BIRD takes in quotes
+MOST_LOCAL_AS = 10
 LAST_STALE_S = (1 << 24) - 1  # RFC 9494
 ADD_PATHS = {"": AddPath.OFF, "Receive": AddPath.RECEIVE, "Send": AddPath.SEND, "Both": AddPath.BOTH}
 
@@ -50,6 +51,8 @@ class _Spec(Struct, rename="camel", frozen=True):
     hold_time: int = 0
     keepalive_time: int = 0
     graceful_restart: bool | None = None
+    graceful_restart_time: int = 0
+    allow_local_as: int = field(name="allowLocalAS", default=0)
     long_lived_stale_time: int = 0
     bfd: BfdFields | None = None
     both_families: bool = False
@@ -108,6 +111,8 @@ def _decode(content: Content, context: Context) -> Decoded:
         hold_s=hold_s,
         keepalive_s=number_within(read, spec.keepalive_time, "spec.keepaliveTime", 0, LAST_HOLD_S),
         graceful_restart=spec.graceful_restart,
+        restart_time_s=number_within(read, spec.graceful_restart_time, "spec.gracefulRestartTime", 0, LAST_RESTART_S),
+        local_as_most=number_within(read, spec.allow_local_as, "spec.allowLocalAS", 0, MOST_LOCAL_AS),
         stale_s=number_within(read, spec.long_lived_stale_time, "spec.longLivedStaleTime", 0, LAST_STALE_S),
         bfd=bgp_fields.bfd(read, spec.bfd, "spec.bfd") if spec.bfd else None,
         both_families=spec.both_families or spec.extended_next_hop or bool(interface),

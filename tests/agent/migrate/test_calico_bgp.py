@@ -71,6 +71,8 @@ def specs(given: Migration) -> dict[str, dict[str, Any]]:
                 "localASNumber": 64700,
                 "password": {"secretKeyRef": {"name": "bgp", "key": "tor"}},
                 "keepaliveTime": "20s",
+                "maxRestartTime": "5m",
+                "numAllowedLocalASNumbers": 99,
                 "sourceAddress": "UseNodeIP",
             },
             {
@@ -82,6 +84,8 @@ def specs(given: Migration) -> dict[str, dict[str, Any]]:
                 "localASN": 64700,
                 "passwordKey": "tor",
                 "keepaliveTime": 20,
+                "gracefulRestartTime": 300,
+                "allowLocalAS": 10,
                 "holdTime": 240,
                 "multihop": 64,
                 "import": {"prefixes": [ALL4]},
@@ -132,8 +136,6 @@ def test_a_peer_of_whom_nobody_knows_who_it_is_is_none(spec: dict[str, Any]) -> 
     ("name", "value"),
     [
         ("sourceAddress", "None"),
-        ("maxRestartTime", "300s"),
-        ("numAllowedLocalASNumbers", 2),
         ("reachableBy", "192.0.2.254"),
         ("ofALaterVersion", 1),
     ],

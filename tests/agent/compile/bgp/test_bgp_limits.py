@@ -13,7 +13,7 @@ from agent.model.bgp_filter import OWN, BgpFilter, Change, FilterRule
 from agent.model.community import Marks, community
 from agent.options.values import LAST_HOLD_S, LAST_INTERVAL_MS, LAST_RESTART_S, MAX_HOPS, MAX_MULTIPLIER, MAX_PORT
 from agent.watch.decode.bgp_fields import MAX_PREPENDS
-from agent.watch.decode.bgp_peer import LAST_STALE_S
+from agent.watch.decode.bgp_peer import LAST_STALE_S, MOST_LOCAL_AS
 from tests.agent.compile.bgp.bgp_world import PEER, PLAIN, bird_refuses, made, node, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
 
@@ -45,6 +45,8 @@ FAR = replace(
     hold_s=LAST_HOLD_S,
     keepalive_s=LAST_HOLD_S // 2,  # of more BIRD only says that it should be less
     stale_s=LAST_STALE_S,
+    restart_time_s=LAST_RESTART_S,
+    local_as_most=MOST_LOCAL_AS,
     bfd=Bfd(LAST_INTERVAL_MS, LAST_INTERVAL_MS, MAX_MULTIPLIER),
     import_limit=1 << 24,
     export=PeerExport(COMMUNITIES, MOST, MOST, CHANGE.prepends),

@@ -65,6 +65,8 @@ SAYS_SO = (replace(PEER, graceful_restart=True),)
         pytest.param(LONG, configuration(restart_time_s=60), SAYS_SO, 60, id="which a BGPConfiguration may give"),
         pytest.param(replace(LONG, restart_s=0), {}, (PEER,), 0, id="none by option"),
         pytest.param(replace(LONG, restart_s=0), {}, SAYS_SO, 300, id="but of a BGPPeer that asks for it"),
+        pytest.param(LONG, {}, (replace(PEER, restart_time_s=30),), 30, id="a BGPPeer's own time"),
+        pytest.param(replace(LONG, restart_s=0), {}, (replace(PEER, restart_time_s=30),), 0, id="which asks for none"),
         pytest.param(LONG, configuration(restarts=True), (PEER,), 300, id="a BGPConfiguration that asks for it"),
         pytest.param(LONG, configuration(restarts=False), (PEER,), 0, id="or does not"),
         pytest.param(

@@ -60,7 +60,7 @@ def test_all_that_can_be_said() -> None:
     found = decoded(
         port=1179, sourceAddress="192.0.2.11", localASN=64700, passwordKey="tor", multihop=2, ttlSecurity=True,
         holdTime=30, keepaliveTime=10, gracefulRestart=False, bothFamilies=True, nextHopSelf=False,
-        longLivedStaleTime=3600, addPath="Receive", filters=["lab", "site"],
+        gracefulRestartTime=60, allowLocalAS=2, longLivedStaleTime=3600, addPath="Receive", filters=["lab", "site"],
         bfd={"transmitInterval": 50, "receiveInterval": 60, "multiplier": 5, "graceful": True},
         **{"import": {
             "prefixes": [{"cidr": "198.51.100.0/24"}, {"cidr": "0.0.0.0/0"}, {"cidr": "10.0.0.0/8", "maxLength": 16}],
@@ -97,6 +97,8 @@ def test_all_that_can_be_said() -> None:
         export=PeerExport((community("65000:1"), named_community("rack")), 1, 2, (3,), pods=False, services=False),
         filters=("lab", "site"),
         stale_s=3600,
+        restart_time_s=60,
+        local_as_most=2,
         add_path=AddPath.RECEIVE,
     )
 
