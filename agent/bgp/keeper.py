@@ -37,6 +37,7 @@ GATHER_S = 0.005  # of changes that come together
 LOOK_S = 1.0  # between looks at the sessions
 RETRY_S = 5.0  # after BIRD refused
 REFILL_S = 60.0  # between two times that a peer is asked for all it has anew
+REOPEN_S = 5.0  # between two times that BIRD tries to listen
 PASSWORD_S = 60.0  # for which a wrong password is told of: a peer tries again sooner
 
 
@@ -79,6 +80,7 @@ class Keeper:
         self._held: Router | None = None  # what BIRD has taken of what was applied
         self._wrong = Refused()
         self._refilled: dict[str, float] = {}  # sessions, and when the peer was asked for all it has
+        self._reopened_at = -REOPEN_S  # of the monotonic clock
         self._told: tuple[Problem, ...] | None = None
         self.state = BgpState()
         self._wake, self._is_ending = Event(), Event()
@@ -212,8 +214,9 @@ class Keeper:
             flaps=flaps,
             absent=_absent(wanted, found),
         )
-        self._tell(trouble or self._wrong_password(), is_running=True)
+        self._tell(trouble or self._deaf() or self._wrong_password(), is_running=True)
         self._refill(bird, found)
+        self._reopen(bird, found)
 
     def _refill(self, bird: Control, found: Iterable[SessionState]) -> None:
         """Have those tell all they have that are within their limits again: BIRD itself takes nothing new of them."""
@@ -229,6 +232,25 @@ class Keeper:
                 log.warning(
                     "a peer does not tell its routes anew; it does with a new session", name=one.name, why=error
                 )
+
+    def _reopen(self, bird: Control, found: Iterable[SessionState]) -> None:
+        """Have BIRD listen where it could not; by itself it tries once."""
+        deaf = [one.name for one in found if one.is_deaf]
+        now = time.monotonic()
+        if deaf and now - self._reopened_at >= REOPEN_S:
+            self._reopened_at = now
+            for name in deaf:
+                bird.ask(f"enable {name}")
+
+    def _deaf(self) -> str:
+        """Whom BIRD cannot listen for, and at which port; empty for nobody."""
+        deaf = sorted({self.state.about.get(one.name, one.name) for one in self.state.sessions if one.is_deaf})
+        if not deaf or self._wanted is None:
+            return ""
+        return (
+            f"BIRD cannot listen at port {self._wanted.port}: another process has it, or the node lacks the address; "
+            f"without a session are {', '.join(deaf)}; it tries again"
+        )
 
     def _follow(self, before: SessionState | None, now: SessionState, set_s: float, about: str) -> bool:
         """Take note of what became of a session, and tell of it; whether it was lost since.

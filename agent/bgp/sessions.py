@@ -16,6 +16,7 @@ _ADDRESS = re.compile(r"[0-9a-fA-F.:]+[0-9a-fA-F]")
 _LIMIT_MET = re.compile(r"\s*Import limit:\s+(\d+) \[HIT\]")  # stands before the routes of its family
 _UPDATES = re.compile(r"\s*(Import|Export) updates:\s+(\d+)")
 ESTABLISHED = "Established"
+_DEAF = "No listening socket"  # after "Error: "; BIRD leaves such a session switched off for good
 # BIRD works out anew each time when a session began, by the clock of now, and says it in whole seconds
 _ROUNDING_S, _SLACK_S = 1, 0.5
 
@@ -43,6 +44,11 @@ class SessionState:
     def is_up(self) -> bool:
         """Whether routes pass."""
         return self.state == ESTABLISHED
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether BIRD could not listen for the peer: another process has the port, or the node lacks the address."""
+        return not self.is_up and self.error.endswith(_DEAF)
 
     @property
     def began_s(self) -> int:
