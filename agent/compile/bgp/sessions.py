@@ -74,6 +74,7 @@ class Making:
         found = _heard_alike(sessions.values())
         met = {(one.about, str(one.address)) for one in found}
         self._not_relayed(found)
+        self._not_near(found)
         return Router(
             router_id=self._router_id(),
             asn=self.asn,
@@ -357,6 +358,15 @@ class Making:
                 "(kube-router.io/rr.server)"
             )
             self._refuse_session(session, "spec.asn", text)
+
+    def _not_near(self, found: Iterable[Session]) -> None:
+        """Whom BIRD waits for without a word, until the node is on a subnet with him."""
+        for session in found if self.subnets else ():
+            is_direct = not (session.is_node or session.is_internal or session.multihop or session.interface)
+            if is_direct and not is_in_any(session.address, self.subnets):
+                field = "spec.multihop" if session.about.startswith("BGPPeer ") else "--peer-router-multihop-ttl"
+                text = f"{session.address} is on no subnet of Node {self.node.name}, so that there is no session; "
+                self._refuse_session(session, "spec.multihop", f"{text}give {field} where it is hops away")
 
     def _refuse_session(self, session: Session, field: str, text: str) -> None:
         """*field* is a BGPPeer's."""

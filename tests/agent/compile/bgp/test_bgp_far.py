@@ -1,0 +1,59 @@
+"""A router of another AS that is beyond the node's subnets needs to be said to be so."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from agent.compile.bgp.bgp import OFF, bgp
+from agent.compile.bgp.settings import BgpSettings, OptionPeer
+from agent.model.address import Network
+from agent.model.cluster import Cluster
+from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, node, sessions, world
+from tests.agent.compile.objects import HERE
+
+SUBNETS = (ip_network("192.0.2.0/24"), ip_network("203.0.113.9/32"))  # the other is a point-to-point link's
+FAR = replace(PEER, address=ip_address("198.51.100.1"))
+OPTION = OptionPeer(ip_address("198.51.100.1"), 64600)
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "subnets", "told"),
+    [
+        pytest.param(
+            world(HERE_1, peers=(FAR,)), PLAIN, SUBNETS, ("BGPPeer", "spec.multihop", "spec.multihop"), id="a BGPPeer"
+        ),
+        pytest.param(
+            world(HERE_1),
+            replace(PLAIN, peers=(OPTION,)),
+            SUBNETS,
+            ("Node", "--peer-router-ips[0]", "--peer-router-multihop-ttl"),
+            id="one of the options",
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips="198.51.100.1", peer_asns="64600")),
+            PLAIN,
+            SUBNETS,
+            ("Node", "metadata.annotations['kube-router.io/peer.ips'][0]", "--peer-router-multihop-ttl"),
+            id="one of an annotation",
+        ),
+        pytest.param(world(HERE_1, peers=(replace(FAR, multihop=2),)), PLAIN, SUBNETS, None, id="it may be hops away"),
+        pytest.param(world(HERE_1, peers=(replace(FAR, asn=64512),)), PLAIN, SUBNETS, None, id="of the same AS"),
+        pytest.param(world(HERE_1, peers=(PEER,)), PLAIN, SUBNETS, None, id="on a subnet"),
+        pytest.param(
+            world(HERE_1, peers=(replace(PEER, address=ip_address("203.0.113.9")),)),
+            PLAIN,
+            SUBNETS,
+            None,
+            id="at the other end of a link",
+        ),
+        pytest.param(world(HERE_1, peers=(FAR,)), PLAIN, (), None, id="the subnets are not known yet"),
+    ],
+)
+def test_a_router_that_is_on_no_subnet_and_may_not_be_hops_away_is_named(
+    given: Cluster, settings: BgpSettings, subnets: tuple[Network, ...], told: tuple[str, str, str] | None
+) -> None:
+    found = bgp(given, settings, None, HERE, OFF, (), subnets)
+    assert len(sessions(found)) == 1
+    assert [(one.kind, one.field) for one in found.problems] == ([told[:2]] if told else [])
+    assert told is None or f"give {told[2]} " in found.problems[0].text
