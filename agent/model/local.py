@@ -41,3 +41,8 @@ class Local:
     port_range: tuple[int, int] = (32768, 60999)  # ip_local_port_range
     reserved_ports: tuple[tuple[int, int], ...] = ()  # ip_local_reserved_ports
     not_masqueraded: tuple[Network, ...] = ()  # as the file of --masquerade-config says
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """Those of all its devices."""
+        return frozenset(address for device in self.devices for address in device.addresses)

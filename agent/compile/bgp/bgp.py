@@ -38,6 +38,7 @@ class Bgp:
     tunnelled: tuple[Address, ...] = ()  # other nodes' addresses, to which pods' packets go encapsulated
     interfaces: frozenset[str] = frozenset()  # at which peers are
     subnets: tuple[Network, ...] = ()  # of this node
+    addresses: frozenset[Address] = frozenset()  # of this node's devices; none: they are not known yet
     source: Cluster | None = None
 
 
@@ -59,7 +60,8 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     """
     old, node = before.source, _own_node(cluster, own, before)
     said = before.said if old is not None and cluster.nodes is old.nodes else _said(cluster, node, own, before)
-    is_same_way = (tunnelled, subnets) == (before.tunnelled, before.subnets)
+    here = before.addresses if old is not None and cluster.local is old.local else cluster.local.addresses
+    is_same_way = (tunnelled, subnets, here) == (before.tunnelled, before.subnets, before.addresses)
     is_anew = old is None or not is_same_way or not _is_same_but_services(cluster, old)
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
     lost = before.unfit
@@ -81,7 +83,7 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     found = before.prefixes if is_same_prefixes else prefixes(cluster, rules, before.prefixes)
     now = replace(before, prefixes=found, said=said, settings=held, unfit=lost, source=cluster)
     if is_anew:
-        now = _anew(cluster, settings, node, replace(now, tunnelled=tunnelled, subnets=subnets))
+        now = _anew(cluster, settings, node, replace(now, tunnelled=tunnelled, subnets=subnets, addresses=here))
     elif is_same_prefixes:
         return before
     elif before.router is not None and node is not None and not _are_same(found, before.prefixes):
@@ -151,7 +153,7 @@ def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, now: Bgp) 
     if node is None or not node.internal_ips or now.settings is None or not cluster.bgp_neighbours.is_known:
         return now
     told = own_prefixes(node, now.settings, now.prefixes)
-    made = Making(cluster, settings, now.settings, node, now.said, told, now.subnets)
+    made = Making(cluster, settings, now.settings, node, now.said, told, now.subnets, now.addresses)
     router = replace(made.router(), tunnelled=now.tunnelled)
     if router == now.router:
         router = now.router

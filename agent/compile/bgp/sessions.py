@@ -19,7 +19,7 @@ from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
 from agent.model.address import Address, Network, is_in_any, is_reachable
-from agent.model.bgp import BgpPeer, Password
+from agent.model.bgp import PREFIX, BgpPeer, Password
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
@@ -42,10 +42,14 @@ class Making:
         said: Mapping[str, tuple[Node, NodeBgp]],
         told: OwnPrefixes,
         subnets: tuple[Network, ...] = (),
+        addresses: frozenset[Address] = frozenset(),
     ) -> None:
-        """*settings* are this node's, *options* what they are made from; *subnets* the node is on."""
+        """*settings* are this node's, *options* what they are made from; *subnets* the node is on.
+
+        *addresses* its devices have; none: nobody knows.
+        """
         self.cluster, self.options, self.settings, self.node, self.said = cluster, options, settings, node, said
-        self.told, self.subnets = told, subnets
+        self.told, self.subnets, self.here = told, subnets, addresses
         self.own = said[node.name][1]
         self.problems: list[Problem] = list(self.own.problems)
         if told.unmarked:
@@ -75,6 +79,7 @@ class Making:
         met = {(one.about, str(one.address)) for one in found}
         self._not_relayed(found)
         self._not_near(found)
+        self._not_here(found)
         return Router(
             router_id=self._router_id(),
             asn=self.asn,
@@ -367,6 +372,21 @@ class Making:
                 field = "spec.multihop" if session.about.startswith("BGPPeer ") else "--peer-router-multihop-ttl"
                 text = f"{session.address} is on no subnet of Node {self.node.name}, so that there is no session; "
                 self._refuse_session(session, "spec.multihop", f"{text}give {field} where it is hops away")
+
+    def _not_here(self, found: Iterable[Session]) -> None:
+        """From which addresses the node cannot peer, of which BIRD says only that the connection is closed."""
+        for index, address in enumerate(self.own.local if self.here else ()):
+            if address not in self.here:
+                where = f"metadata.annotations['{PREFIX}bgp-local-addresses'][{index}]"
+                self._refuse("Node", self.node.name, where, self._no_source(address))
+        known = {None, *self.own.local, *self.node.internal_ips, *self.here}
+        for session in found if self.here else ():
+            if session.local not in known:
+                where = f"{session.annotation}.localip" if session.annotation else "spec.sourceAddress"
+                self._refuse_session(replace(session, annotation=where), where, self._no_source(session.local))
+
+    def _no_source(self, address: Address | None) -> str:
+        return f"no device of Node {self.node.name} has {address}, so that there is no session from it"
 
     def _refuse_session(self, session: Session, field: str, text: str) -> None:
         """*field* is a BGPPeer's."""

@@ -1,4 +1,4 @@
-"""A router of another AS that is beyond the node's subnets needs to be said to be so."""
+"""Where BIRD waits, or fails, and does not say why: a router beyond the node's subnets, an address that it has not."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -9,6 +9,7 @@ from agent.compile.bgp.bgp import OFF, bgp
 from agent.compile.bgp.settings import BgpSettings, OptionPeer
 from agent.model.address import Network
 from agent.model.cluster import Cluster
+from agent.model.local import Device, Local
 from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, node, sessions, world
 from tests.agent.compile.objects import HERE
 
@@ -57,3 +58,45 @@ def test_a_router_that_is_on_no_subnet_and_may_not_be_hops_away_is_named(
     assert len(sessions(found)) == 1
     assert [(one.kind, one.field) for one in found.problems] == ([told[:2]] if told else [])
     assert told is None or f"give {told[2]} " in found.problems[0].text
+
+
+ETH0 = Local((Device(2, "eth0", HERE_1.internal_ips),))
+ELSEWHERE = ip_address("192.0.2.99")
+LOCALLY = "metadata.annotations['kube-router.io/bgp-local-addresses'][1]"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        pytest.param(
+            world(HERE_1, peers=(replace(PEER, source=ELSEWHERE),)), ("BGPPeer", "spec.sourceAddress"), id="a BGPPeer's"
+        ),
+        pytest.param(
+            world(node(HERE, 11, peer_ips="192.0.2.1", peer_asns="64600", peer_localips="192.0.2.99")),
+            ("Node", "metadata.annotations['kube-router.io/peer.ips'][0].localip"),
+            id="an annotation's",
+        ),
+        pytest.param(
+            world(node(HERE, 11, bgp__local__addresses="2001:db8::11,192.0.2.99"), peers=(PEER,)),
+            ("Node", LOCALLY),
+            id="where alone BIRD is to be heard",
+        ),
+        pytest.param(world(HERE_1, peers=(replace(PEER, source=HERE_1.internal_ips[0]),)), None, id="the node's own"),
+        pytest.param(world(HERE_1, node("n2", 12), peers=(PEER,)), None, id="nobody says which"),
+    ],
+)
+def test_an_address_to_peer_from_that_no_device_has_is_named(given: Cluster, told: tuple[str, str] | None) -> None:
+    found = bgp(replace(given, local=ETH0), PLAIN, None, HERE, OFF)
+    assert [(one.kind, one.field) for one in found.problems] == ([told] if told else [])
+    assert told is None or "no device of Node" in found.problems[0].text
+    assert bgp(given, PLAIN, None, HERE, OFF).problems == (), "before its devices are known nobody says so"
+
+
+def test_an_address_to_peer_from_is_followed_as_it_comes_to_a_device_and_leaves() -> None:
+    given = world(HERE_1, peers=(replace(PEER, source=ELSEWHERE),))
+    more = Local((*ETH0.devices, Device(3, "dummy0", (ELSEWHERE,))))
+    first = bgp(replace(given, local=ETH0), PLAIN, None, HERE, OFF)
+    then = bgp(replace(given, local=more), PLAIN, None, HERE, first)
+    assert then.problems == ()
+    assert then.router is first.router
+    assert bgp(replace(given, local=ETH0), PLAIN, None, HERE, then).problems == first.problems
