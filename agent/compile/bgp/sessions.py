@@ -18,8 +18,9 @@ from agent.compile.bgp.plan import Refusal
 from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
+from agent.compile.bgp.unable import not_from, not_heard_at, not_near, not_relayed
 from agent.model.address import Address, Network, is_in_any, is_reachable
-from agent.model.bgp import PREFIX, BgpPeer, Password
+from agent.model.bgp import BgpPeer, Password
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
@@ -77,9 +78,7 @@ class Making:
                 self._twice(session, taken)
         found = _heard_alike(sessions.values())
         met = {(one.about, str(one.address)) for one in found}
-        self._not_relayed(found)
-        self._not_near(found)
-        self._not_here(found)
+        self._unable(found)
         return Router(
             router_id=self._router_id(),
             asn=self.asn,
@@ -351,42 +350,15 @@ class Making:
         text = f"{session.address} is the peer of {taken.about} already, which holds"
         self._refuse_session(session, "spec.address", text)
 
-    def _not_relayed(self, found: Iterable[Session]) -> None:
-        """Whose routes BGP itself keeps from other nodes: what one of the same AS tells goes to no other of it."""
-        sessions = tuple(one for one in found if one.is_internal)
-        if not self.settings.relayed or self.own.server or not any(one.is_node for one in sessions):
-            return
-        for session in (one for one in sessions if not one.is_node):
-            text = (
-                f"{session.asn} is the session's own AS, so Node {self.node.name} relays nothing of {session.address} "
-                "to nodes of its AS (RFC 4271 9.2); give the router another, or make the node a reflector "
-                "(kube-router.io/rr.server)"
-            )
-            self._refuse_session(session, "spec.asn", text)
-
-    def _not_near(self, found: Iterable[Session]) -> None:
-        """Whom BIRD waits for without a word, until the node is on a subnet with him."""
-        for session in found if self.subnets else ():
-            is_direct = not (session.is_node or session.is_internal or session.multihop or session.interface)
-            if is_direct and not is_in_any(session.address, self.subnets):
-                field = "spec.multihop" if session.about.startswith("BGPPeer ") else "--peer-router-multihop-ttl"
-                text = f"{session.address} is on no subnet of Node {self.node.name}, so that there is no session; "
-                self._refuse_session(session, "spec.multihop", f"{text}give {field} where it is hops away")
-
-    def _not_here(self, found: Iterable[Session]) -> None:
-        """From which addresses the node cannot peer, of which BIRD says only that the connection is closed."""
-        for index, address in enumerate(self.own.local if self.here else ()):
-            if address not in self.here:
-                where = f"metadata.annotations['{PREFIX}bgp-local-addresses'][{index}]"
-                self._refuse("Node", self.node.name, where, self._no_source(address))
-        known = {None, *self.own.local, *self.node.internal_ips, *self.here}
-        for session in found if self.here else ():
-            if session.local not in known:
-                where = f"{session.annotation}.localip" if session.annotation else "spec.sourceAddress"
-                self._refuse_session(replace(session, annotation=where), where, self._no_source(session.local))
-
-    def _no_source(self, address: Address | None) -> str:
-        return f"no device of Node {self.node.name} has {address}, so that there is no session from it"
+    def _unable(self, found: tuple[Session, ...]) -> None:
+        node, own = self.node, self.own
+        self.problems += not_heard_at(node, own, self.here)
+        for session, field, text in (
+            *not_relayed(found, node, own, self.settings),
+            *not_near(found, node, self.subnets),
+            *not_from(found, node, own, self.here),
+        ):
+            self._refuse_session(session, field, text)
 
     def _refuse_session(self, session: Session, field: str, text: str) -> None:
         """*field* is a BGPPeer's."""

@@ -62,7 +62,7 @@ def test_a_router_that_is_on_no_subnet_and_may_not_be_hops_away_is_named(
 
 ETH0 = Local((Device(2, "eth0", HERE_1.internal_ips),))
 ELSEWHERE = ip_address("192.0.2.99")
-LOCALLY = "metadata.annotations['kube-router.io/bgp-local-addresses'][1]"
+LOCALLY = "metadata.annotations['kube-router.io/bgp-local-addresses']"
 
 
 @pytest.mark.parametrize(
