@@ -14,6 +14,7 @@ from maps.abi import MAGLEV_SLOTS
 
 MOST_BACKENDS = 0xFFFF  # struct service counts them in 16 bits
 PART_BYTES = 2 * MAGLEV_SLOTS
+KEY_BYTES = 18  # of a backend: its address and its port, as packets have them
 MOST_SHARES = 256  # of backends that weigh differently, all together, or SHARES_EACH for each: bounds the tables
 SHARES_EACH = 4
 
@@ -40,22 +41,27 @@ def tables(
 
     Source: maps/shim_maglev.c names the papers; docs/decisions/0027-maglev.md has the measurements.
     """
-    n = len(slots)
-    if n != len(backends) or n > MOST_BACKENDS or len(weights) not in {0, n}:
-        counts = f"{len(backends)} backends, {n} slots, {len(weights)} weights"
+    keys = b"".join([_packed(address) + port.to_bytes(2, "big") for address, port in backends])
+    whole = filled(keys, array("H", slots).tobytes(), weights)
+    return tuple(whole[start : start + PART_BYTES] for start in range(0, len(whole), PART_BYTES))
+
+
+def filled(keys: bytes, slots: bytes, weights: Collection[int] = ()) -> bytes:
+    """As :func:`tables`, its parts end to end: *keys* have KEY_BYTES each, address and port, and *slots* are u16."""
+    n = len(slots) // 2
+    if n * KEY_BYTES != len(keys) or n > MOST_BACKENDS or len(weights) not in {0, n}:
+        counts = f"{len(keys) // KEY_BYTES} backends, {n} slots, {len(weights)} weights"
         raise ValueError(f"{counts}: at most {MOST_BACKENDS} of each are wanted")
     if not n:
-        return ()
-    keys = b"".join([_packed(address) + port.to_bytes(2, "big") for address, port in backends])
+        return b""
     shares = scaled(weights, min(max(MOST_SHARES, SHARES_EACH * n), MOST_BACKENDS)) if weights else (1,) * n
     parts = lib.shim_maglev_parts(sum(shares))
     made = ffi.new("uint16_t[]", parts * MAGLEV_SLOTS)
-    numbers = ffi.from_buffer("uint16_t[]", array("H", slots))
+    numbers = ffi.from_buffer("uint16_t[]", slots)
     claims = ffi.from_buffer("uint16_t[]", array("H", shares))
     if lib.shim_maglev(ffi.from_buffer("uint8_t[]", keys), numbers, claims, n, made, MAGLEV_SLOTS):
         raise MemoryError
-    whole = bytes(ffi.buffer(made))
-    return tuple(whole[start : start + PART_BYTES] for start in range(0, len(whole), PART_BYTES))
+    return bytes(ffi.buffer(made))
 
 
 def scaled(weights: Collection[int], most: int) -> tuple[int, ...]:

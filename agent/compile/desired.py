@@ -213,7 +213,7 @@ def _served(asked: _Asked, router: Bgp) -> tuple[Services, ServiceUpdate, Ids]:
         room=settings.service_room,
     )
     if not before.synced:
-        book.keep(label for records in served.records.values() for label in records.labels)
+        book.keep(label for records in served.records.values() for label in records.sets)
     return served, update, book.ids()
 
 

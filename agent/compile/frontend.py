@@ -23,6 +23,7 @@ BALANCERS = "status.loadBalancer.ingress"
 ANY4 = IPv6Address("::ffff:0.0.0.0")
 ANY6 = IPv6Address("::")
 EVERY_PORT: Ports = (1, 65535)
+Where = tuple[int, bool, bool]  # a backend set of a service: which port's, whether IPv6's, whether of local endpoints
 _Public = tuple[str, Address]  # field and address
 _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
 
@@ -52,6 +53,11 @@ class Frontend:
     scope: abi.Scope = INTERNAL  # who asks there
     rank: Rank = Rank.GIVEN
     number: int = 0  # of the port that is asked for
+
+    @property
+    def where(self) -> Where:
+        """Which of the service's backend sets it leads to."""
+        return self.port, self.ipv6, self.local
 
 
 @dataclass(frozen=True, slots=True)

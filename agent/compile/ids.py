@@ -4,38 +4,57 @@ Flows remember (set, slot), so a number that became free is given again only aft
 compile and come out; after a restart they are recovered from what the maps hold.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from struct import Struct
 
+from agent.model.address import ADDRESS_BYTES
 from maps import abi
+from maps.record import cut
 
 BackendName = tuple[bytes, int]  # mapped address, port
 LAST_SET = 0xFFFFFFFF
 LAST_SLOT = 0xFFFF  # of a remote's id too
 
 
-_SLOT = Struct("=16sHH")  # address, port, slot
+_NUMBER = Struct(">H")  # as packets have ports
 
 
 @dataclass(frozen=True, slots=True)
 class SetIds:
-    """One set's id and the slots of its backends, packed: there may be a hundred thousand backends."""
+    """One set's id and the slots of its backends, in columns end to end: there may be a hundred thousand backends.
+
+    Sets whose backends have the same addresses, or slots, may have one object for both.
+    """
 
     set_id: int
-    packed: bytes = b""
+    addresses: bytes = b""  # ADDRESS_BYTES each
+    ports: bytes = b""  # two octets each, as packets have them
+    places: bytes = b""  # the slots, u16 in the machine's order
     next_slot: int = 0
 
     @classmethod
     def of(cls, set_id: int, slots: Mapping[BackendName, int], next_slot: int = 0) -> "SetIds":
         """The ids of these backends."""
-        return cls(set_id, b"".join(_SLOT.pack(*name, slot) for name, slot in slots.items()), next_slot)
+        return cls(set_id, *columns(slots), array("H", slots.values()).tobytes(), next_slot)
 
     @property
     def slots(self) -> dict[BackendName, int]:
         """Each backend's slot."""
-        return {(address, port): slot for address, port, slot in _SLOT.iter_unpack(self.packed)}
+        return dict(zip(names(self.addresses, self.ports), array("H", self.places), strict=True))
+
+
+def columns(backends: Iterable[BackendName]) -> tuple[bytes, bytes]:
+    """The addresses and the ports of backends."""
+    every = tuple(backends)
+    return b"".join(address for address, _ in every), b"".join(_NUMBER.pack(port) for _, port in every)
+
+
+def names(addresses: bytes, ports: bytes) -> list[BackendName]:
+    """The backends that such columns are of."""
+    return list(zip(cut(addresses, ADDRESS_BYTES), (port for (port,) in _NUMBER.iter_unpack(ports)), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +94,15 @@ class IdBook:
         self._ids = ids
         self._sets: dict[str, SetIds] | None = None
         self._next = ids.next_set
+        self._changes: dict[tuple[object, ...], tuple[bytes, int]] = {}  # of sets, where several change alike
 
-    def slots(self, label: str, backends: Collection[BackendName]) -> SetIds:
-        """The set's id, and a slot for each backend; those that stay keep theirs."""
+    def slots(self, label: str, addresses: bytes, ports: bytes) -> SetIds:
+        """The set's id, and a slot for each backend in such columns; those that stay keep theirs."""
         known = self._current().get(label)
-        slots = known.slots if known is not None else {}
-        if known is not None and slots.keys() == set(backends):
+        if known is not None and (known.addresses, known.ports) == (addresses, ports):
             return known
-        set_id, next_slot = (known.set_id, known.next_slot) if known is not None else (self._new_set(), 0)
-        found = _with_slots(set_id, slots, next_slot, backends)
+        before = known or SetIds(self._new_set())
+        found = SetIds(before.set_id, addresses, ports, *self._given(before, addresses, ports))
         self._writable()[label] = found
         return found
 
@@ -99,6 +118,16 @@ class IdBook:
     def ids(self) -> Ids:
         """What to hand to the next round."""
         return self._ids if self._sets is None else Ids(self._sets, self._next, self._ids.remotes)
+
+    def _given(self, before: SetIds, addresses: bytes, ports: bytes) -> tuple[bytes, int]:
+        """The slots, and where to look for the next free one; which number a port has is nothing to them."""
+        size = len(before.ports)
+        ranks = _alike(before.ports + ports)
+        change = before.addresses, before.places, before.next_slot, addresses, ranks
+        if change not in self._changes:
+            slots = dict(zip(names(before.addresses, ranks[:size]), array("H", before.places), strict=True))
+            self._changes[change] = _with_slots(slots, before.next_slot, names(addresses, ranks[size:]))
+        return self._changes[change]
 
     def _current(self) -> Mapping[str, SetIds]:
         return self._ids.sets if self._sets is None else self._sets
@@ -116,7 +145,17 @@ class IdBook:
         return next(set_id for set_id in count(1) if set_id not in taken)
 
 
-def _with_slots(set_id: int, slots: Mapping[BackendName, int], slot: int, backends: Collection[BackendName]) -> SetIds:
+def _alike(ports: bytes) -> bytes:
+    """The same column with numbers from 0 on as they come: alike where ports differ in their numbers alone."""
+    if ports == ports[:2] * (len(ports) // 2):
+        return bytes(len(ports))
+    every = array("H", ports)
+    number = {port: _NUMBER.pack(at) for at, port in enumerate(dict.fromkeys(every))}
+    return b"".join(map(number.__getitem__, every))
+
+
+def _with_slots(slots: Mapping[BackendName, int], slot: int, backends: Sequence[BackendName]) -> tuple[bytes, int]:
+    """The slots of *backends*, as before where they had any, and where to look for the next free one."""
     kept = {name: slots[name] for name in backends if name in slots}
     taken = set(kept.values())
     for name in backends:
@@ -126,7 +165,7 @@ def _with_slots(set_id: int, slots: Mapping[BackendName, int], slot: int, backen
         kept[name] = slot
         taken.add(slot)
         slot += 1
-    return SetIds.of(set_id, kept, slot)
+    return array("H", map(kept.__getitem__, backends)).tobytes(), slot
 
 
 def _free(slot: int, taken: Collection[int]) -> int:

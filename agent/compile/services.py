@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from agent.compile.backend_set import BackendSets
 from agent.compile.changes import changed
 from agent.compile.claims import Claimants, Claims, claims
 from agent.compile.context import NodeContext
@@ -13,7 +14,7 @@ from agent.compile.host_port import NAMESPACE, HostPortServices
 from agent.compile.ids import IdBook
 from agent.compile.public_range import PublicRanges
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
-from agent.compile.service import Inputs, ServiceRecords, service_records
+from agent.compile.service import NO_SETS, Inputs, ServiceRecords, service_records
 from agent.compile.service_room import NO_END, ServiceRoom, TooMuch
 from agent.model.address import unmapped
 from agent.model.cluster import Cluster
@@ -78,16 +79,17 @@ def services(  # noqa: PLR0913, PLR0917  one caller
     problems: dict[Owner, tuple[Problem, ...]] = {}
     if touched:
         records = found = dict(before.records)
+        sets = BackendSets(book)
         for name in touched:
             owner, old = Owner(OwnerKind.SERVICE, name), found.pop(name, None)
             inputs = _inputs(name, cluster, host_ports, asked, old, claimed)
             if inputs is not None and inputs.lost:
                 inputs = replace(inputs, lost={**inputs.lost, **_behind_node_ports(inputs, rank, context)})
-            new, problems[owner] = _made(inputs, old, context, book, room)
+            new, problems[owner] = _made(inputs, old, context, sets, room)
             if new is not None:
                 found[name] = new
             made[owner] = new.records if new is not None else NOTHING
-            book.drop(set(old.labels if old else ()) - set(new.labels if new else ()))
+            book.drop((old.sets if old else NO_SETS).keys() - (new.sets if new else NO_SETS).keys())
     checks = _checks(before, records, touched)
     now = Services(cluster.services, cluster.slices, host_ports, context, records, claimed.claimants, checks, told)
     return now, Update(made, problems)
@@ -207,13 +209,13 @@ def _behind_node_ports(
 
 
 def _made(
-    inputs: Inputs | None, old: ServiceRecords | None, context: NodeContext, book: IdBook, room: ServiceRoom
+    inputs: Inputs | None, old: ServiceRecords | None, context: NodeContext, sets: BackendSets, room: ServiceRoom
 ) -> tuple[ServiceRecords | None, tuple[Problem, ...]]:
     """A service's records and problems; one that cannot be made keeps what it had, and the others go on."""
     if inputs is None:
         return None, ()
     try:
-        made = service_records(inputs, context, book, room)
+        made = service_records(inputs, context, sets, room, old)
     except Exception as error:  # noqa: BLE001  whatever it is, it is this service's alone
         made = _kept(inputs, old, error)
     return made, made.problems
@@ -224,10 +226,10 @@ def _kept(inputs: Inputs, old: ServiceRecords | None, error: Exception) -> Servi
     text = f"cannot be served as it stands: {str(error) or type(error).__name__}; what it had before is kept"
     problems = (Problem("Service", inputs.service.name, "", text),)
     if old is None:
-        return ServiceRecords(inputs, frozenset(), (), NOTHING, problems)
+        return ServiceRecords(inputs, frozenset(), NO_SETS, NOTHING, problems)
     has = frozenset(inputs.frontends.keys) - inputs.lost.keys()
     kept = {
         name: {key: value for key, value in packed.items() if name not in {"services", "service_addrs"} or key in has}
         for name, packed in old.records.items()
     }
-    return ServiceRecords(inputs, old.unplaced, old.labels, Records.of(kept), problems, old.check)
+    return ServiceRecords(inputs, old.unplaced, old.sets, Records.of(kept), problems, old.check)

@@ -82,7 +82,9 @@ class Stages:
         self.refused: dict[Owner, MapFull] = {}
         self._held, self._rooms = held, rooms
         self._groups: Sequence[Group] = ()
-        self._whole = plan(contents(old.values()), contents(new.values()))
+        # what an owner keeps is in no plan; with very many records most of the work would be to compare it
+        left = contents(one.but(new.get(owner, NOTHING)) for owner, one in old.items())
+        self._whole = plan(left, contents(one.but(old.get(owner, NOTHING)) for owner, one in new.items()))
         if not fits(self._whole, held, rooms):
             self._groups = self._accepted(sorted(groups(old, new), key=Group.growth))
 

@@ -71,7 +71,7 @@ def test_pods_share_a_port_on_different_addresses_and_protocols() -> None:
 def test_two_host_ports_of_one_container_port_share_a_set() -> None:
     records = desired(node(pod(WEB, replace(WEB, host_port=8081))), SETTINGS, FRESH).services.records
     (owner,) = records.values()
-    assert list(owner.labels) == ["hostPort/7:80/TCP/IPv4/all"]
+    assert list(owner.sets) == ["hostPort/7:80/TCP/IPv4/all"]
 
 
 def test_a_service_keeps_its_address_from_a_pod_that_asks_for_every_one() -> None:

@@ -1,7 +1,7 @@
 """Ids stay while their owner does, survive a restart, and are not given again at once."""
 
 from agent.compile.desired import Desired, desired
-from agent.compile.ids import LAST_SLOT, BackendName, IdBook, Ids, SetIds, recovered
+from agent.compile.ids import LAST_SLOT, BackendName, IdBook, Ids, SetIds, columns, recovered
 from agent.reconcile.plans import contents
 from tests.agent.compile.objects import FRESH, SETTINGS, cluster, endpoint, piece, service
 
@@ -9,7 +9,7 @@ A, B, C = ((bytes(15) + bytes([i]), 80) for i in range(3))
 
 
 def slots(book: IdBook, *names: BackendName) -> dict[BackendName, int]:
-    return dict(book.slots("web", names).slots)
+    return dict(book.slots("web", *columns(names)).slots)
 
 
 def test_a_backend_keeps_its_slot() -> None:
@@ -27,15 +27,15 @@ def test_a_slot_that_became_free_is_given_after_all_the_others() -> None:
 
 def test_a_set_that_is_gone_leaves_its_id_unused() -> None:
     book = IdBook(Ids())
-    first = book.slots("web", [A]).set_id
+    first = book.slots("web", *columns([A])).set_id
     book.drop(["web"])
-    assert book.slots("web", [A]).set_id > first
+    assert book.slots("web", *columns([A])).set_id > first
 
 
 def test_the_book_leaves_the_ids_it_was_given_alone() -> None:
     ids = Ids()
     book = IdBook(ids)
-    book.slots("web", [A])
+    book.slots("web", *columns([A]))
     assert not ids.sets
     assert book.ids().sets.keys() == {"web"}
 

@@ -201,7 +201,7 @@ def test_a_cluster_ip_that_routers_are_told_of_is_there_for_who_is_outside() -> 
 
 def test_without_a_local_policy_there_is_no_local_set() -> None:
     (records,) = compiled(service(ports=(NODE_PORT,)), BOTH).services.records.values()
-    assert records.labels == ("default/web:http/TCP/IPv4/all",)
+    assert (*records.sets,) == ("default/web:http/TCP/IPv4/all",)
 
 
 def test_affinity_is_the_services() -> None:
@@ -215,7 +215,7 @@ def test_the_longest_names_fit_a_label_and_stay_apart() -> None:
     ports = tuple(ServicePort("p" * 62 + end, Protocol.UDP, number) for number, end in ((1, "a"), (2, "b")))
     wanted = compiled(replace(service(), name=long, ports=ports, internal_local=True))
     (records,) = wanted.services.records.values()
-    labels = set(records.labels)
+    labels = set(records.sets)
     assert len(labels) == 2
     assert max(map(len, labels)) <= 191
 

@@ -4,12 +4,13 @@ from ipaddress import IPv6Address, ip_address
 
 import pytest
 
-from agent.compile.backend import Targets, backends
+from agent.compile.backend import Endpoints
 from agent.compile.context import NodeContext
 from agent.compile.frontend import EXTERNAL, frontends
 from agent.compile.topology import Target, serving
-from agent.model.address import unmapped
+from agent.model.address import ADDRESS_BYTES, unmapped
 from agent.model.node import Node
+from maps.record import cut
 from tests.agent.compile.objects import HERE, endpoint, piece, service
 
 IN_ZONE_A = NodeContext(Node(HERE, zone="zone-a"))
@@ -68,6 +69,6 @@ def test_hints_hold_for_who_is_outside_so_that_nodes_of_two_zones_serve_him_by_d
     served = {}
     for zone in "ab":
         at = NodeContext(Node(HERE, zone=f"zone-{zone}"))
-        found = backends(one, Targets((piece("web", *near_each),)), outside, at)
-        served[zone] = [str(unmapped(IPv6Address(octets))) for octets, _ in found]
+        found = Endpoints(one, (piece("web", *near_each),), at).of(outside).chosen
+        served[zone] = [str(unmapped(IPv6Address(octets))) for octets in cut(found.addresses, ADDRESS_BYTES)]
     assert served == {"a": ["10.0.0.1"], "b": ["10.0.0.2"]}
