@@ -12,11 +12,12 @@ from functools import lru_cache
 from hashlib import blake2b
 from operator import itemgetter
 
+from agent.compile.changes import changed
 from agent.compile.frontend import BALANCERS, served_outside
 from agent.compile.leaving import why_gone
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.settings import Settings
-from agent.model.address import Address, family, mapped
+from agent.model.address import Address, Family, family, mapped
 from agent.model.cluster import Cluster
 from agent.model.local import Device
 from agent.model.name import ObjectName
@@ -78,7 +79,7 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
     frontends are given: a balancer's address before what somebody writes, and then the older; a node's is its own.
     """
     seen = set(_nodes_own(cluster))
-    live = frozenset(name for name in cluster.announcers if not why_left_out(cluster, name, settings))
+    live = _live(cluster, settings)
     asking = [
         (is_written, service.created, service.name, address)
         for service in cluster.services.values()
@@ -90,9 +91,13 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
         seen.add(address)
         service, nodes = cluster.services[name], live
         if service.external_local:
-            slices = cluster.slices.get(name, ())
-            nodes = _with_endpoints(nodes, service, (one for one in slices if one.family is family(address)))
+            nodes = _with_endpoints(nodes, service, cluster.slices.get(name, ()), family(address))
         yield Placement(address, name, announcer(address, nodes))
+
+
+def _live(cluster: Cluster, settings: Settings) -> frozenset[str]:
+    """The nodes that announce."""
+    return frozenset(name for name in cluster.announcers if not why_left_out(cluster, name, settings))
 
 
 def why_left_out(cluster: Cluster, node: str, settings: Settings) -> str:
@@ -125,6 +130,19 @@ def has_same_own(cluster: Cluster, old: Cluster) -> bool:
     return is_same or _nodes_own(cluster) == _nodes_own(old)
 
 
+def has_same_places(cluster: Cluster, old: Cluster, settings: Settings) -> bool:
+    """Whether endpoints that changed leave each Service the nodes that may have its addresses."""
+    found = {name: cluster.services.get(name) for name in changed(old.slices, cluster.slices)}
+    local = {name: one for name, one in found.items() if one is not None and one.external_local}
+    live = _live(cluster, settings) if local else frozenset()
+    return all(
+        _with_endpoints(live, one, cluster.slices.get(name, ()), of)
+        == _with_endpoints(live, one, old.slices.get(name, ()), of)
+        for name, one in local.items()
+        for of in Family
+    )
+
+
 def _addresses(service: Service, settings: Settings) -> Iterator[tuple[bool, Address]]:
     """Those of the kinds that are announced, and whether somebody wrote them: what is not served is not."""
     has_external = settings.l2_announce is L2Announce.EXTERNAL
@@ -134,9 +152,11 @@ def _addresses(service: Service, settings: Settings) -> Iterator[tuple[bool, Add
             yield is_written, ip
 
 
-def _with_endpoints(nodes: frozenset[str], service: Service, slices: Iterable[EndpointSlice]) -> frozenset[str]:
+def _with_endpoints(
+    nodes: frozenset[str], service: Service, slices: Iterable[EndpointSlice], of: Family
+) -> frozenset[str]:
     """Those of the nodes that serve who is sent to them, as endpoints are chosen there; all, where none does."""
-    states = tuple(state for one in slices for state in one.states)
+    states = tuple(state for one in slices if one.family is of for state in one.states)
     ready = frozenset(state.node for state in states if state.ready or service.publish_not_ready)
     ending = frozenset(state.node for state in states if state.serving and state.terminating)
     return nodes & ready or nodes & ending or nodes

@@ -1,7 +1,8 @@
 """What differs from before, compared with `is`: a mapping of 10,000 unchanged values costs 1 ms."""
 
 from collections.abc import Mapping
-from operator import is_
+from itertools import compress
+from operator import is_, is_not
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -19,7 +20,7 @@ def changed(old: Mapping[K, V], new: Mapping[K, V]) -> tuple[K, ...]:
     if old is new:
         return ()
     if len(old) == len(new) and all(map(is_, old, new)):
-        return tuple(key for key, same in zip(new, map(is_, old.values(), new.values()), strict=True) if not same)
+        return tuple(compress(new, map(is_not, old.values(), new.values())))
     missing = object()
     here = [key for key, value in new.items() if old.get(key, missing) is not value]
     return (*here, *(key for key in old if key not in new))

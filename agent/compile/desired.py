@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from agent.compile.announce import Announcement, announced, announced_records, has_same_announcers, has_same_own
+from agent.compile.announce import (
+    Announcement,
+    announced,
+    announced_records,
+    has_same_announcers,
+    has_same_own,
+    has_same_places,
+)
 from agent.compile.bgp.bgp import OFF as BGP_OFF
 from agent.compile.bgp.bgp import Bgp, bgp
 from agent.compile.changes import same
@@ -142,7 +149,8 @@ def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desir
     made |= update.records
     made |= remote_records
     made |= routed_records
-    made |= announced_records(told, settings, before.owners)
+    if told is not before.announced:
+        made |= announced_records(told, settings, before.owners)
     made |= _node(asked, router)
     if cluster.denied is not before.source.denied or not before.synced:
         made[DENIED] = denied_records(cluster.denied)
@@ -289,10 +297,10 @@ def _may_announce(asked: _Asked, found: tuple[Device, ...]) -> bool:
     return asked.settings.l2_announce is not L2Announce.OFF and not (
         before.synced
         and cluster.services is old.services
-        and cluster.slices is old.slices
         and has_same_announcers(cluster, old, asked.settings)
         and found == before.uplinks
         and has_same_own(cluster, old)
+        and has_same_places(cluster, old, asked.settings)
     )
 
 

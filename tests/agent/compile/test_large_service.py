@@ -12,10 +12,14 @@ import pytest
 
 from agent.compile.backend_set import SLOTS, BackendSet
 from agent.compile.desired import Desired, desired
+from agent.compile.leaving import EXCLUDED
 from agent.compile.records import Owner, OwnerKind, Records
 from agent.compile.service import PORTS_APART
+from agent.compile.settings import Settings
 from agent.model.address import Family, mapped
 from agent.model.cluster import Cluster
+from agent.model.local import Device, Local
+from agent.model.node import Node
 from agent.model.service import (
     Endpoint,
     EndpointPort,
@@ -25,13 +29,15 @@ from agent.model.service import (
     ServicePort,
     endpoint_slice,
 )
+from agent.options.choices import L2Announce
 from agent.reconcile.plans import Plan, Stages, contents, plan
 from maps import abi, maglev
-from tests.agent.compile.objects import FRESH, HERE, SETTINGS, cluster, endpoint, name, piece, service
+from tests.agent.compile.objects import FRESH, HERE, SETTINGS, Object, cluster, endpoint, name, piece, service
 from tests.agent.compile.test_large_policy import lines_of
 
 MANY = PORTS_APART + 1
 WEB = Owner(OwnerKind.SERVICE, name("web"))
+UPLINK = Device(2, "eth0", (ip_address("192.0.2.1"),), mac=b"\2\0\0\0\0\1")
 
 
 def ports(count: int) -> tuple[ServicePort, ...]:
@@ -166,6 +172,55 @@ def test_one_endpoint_of_very_many_has_few_others_compared() -> None:
     assert (len(found.write), len(found.remove)) == (MANY, MANY)
     compared = after.owners[WEB].but(before.owners[WEB]).of_map("backends")
     assert len(compared) <= 2 * SLOTS * MANY
+
+
+def small(count: int, **fields: Any) -> Cluster:
+    objects: list[Object] = []
+    for at in range(count):
+        text = f"s{at}"
+        address = (IPv4Address(0xCB007100 + at),)
+        objects += [service(text, str(IPv4Address(0x0A600000 + at)), external_ips=address, **fields)]
+        objects += [piece(text, *ends(2, 2 * at))]
+    local = Local((UPLINK,), netns_cookie=1)
+    return replace(cluster(*objects, local=local), announcers=frozenset({HERE, "elsewhere"}))
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["all endpoints", "those of each node"])
+@pytest.mark.parametrize("told", L2Announce)
+def test_an_endpoint_of_one_service_costs_the_same_beside_very_many_others(told: L2Announce, local: bool) -> None:  # noqa: FBT001
+    settings = Settings(HERE, l2_announce=told)
+
+    def work(count: int) -> int:
+        before = desired(small(count, external_local=local), settings, FRESH)
+        after = changed(before.source, piece("s7", *ends(2, 14, ready=False), *ends(1, 5000)))
+        return lines_of(lambda: desired(after, settings, before))
+
+    assert work(1600) < 1.1 * work(200)
+
+
+def test_an_address_moves_with_the_endpoints_of_a_local_service() -> None:
+    settings = Settings(HERE, l2_announce=L2Announce.EXTERNAL)
+    before = desired(small(2, external_local=True), settings, FRESH)
+    for node in (HERE, "elsewhere", HERE):
+        after = desired(changed(before.source, piece("s0", *ends(1, node=node))), settings, before)
+        found = {str(one.address) for one in after.announced}
+        assert ("203.0.113.0" in found) is (node == HERE)
+        before = after
+
+
+def test_endpoints_of_a_node_that_is_left_out_say_nothing_of_where_an_address_is() -> None:
+    settings = Settings(HERE, l2_announce=L2Announce.EXTERNAL)
+    given, left_out = small(8, external_local=True), Node("elsewhere", labels=((EXCLUDED, ""),))
+    before = desired(replace(given, nodes={**given.nodes, "elsewhere": left_out}), settings, FRESH)
+    ending = endpoint("10.1.9.2", "third", ready=False, serving=True, terminating=True)
+    announcers = frozenset({HERE, "elsewhere", "third"})
+    before = desired(replace(before.source, announcers=announcers), settings, before)
+    for ends_of_all in ([ending], [], [ending]):
+        slices = {of: (piece(of.name, *ends(1), *ends_of_all),) for of in given.services}
+        after = desired(replace(before.source, slices=slices), settings, before)
+        assert after.announced == desired(after.source, settings, FRESH).announced
+        assert bool(after.announced) is not bool(ends_of_all)
+        before = after
 
 
 def test_records_in_several_parts_are_those_in_one() -> None:
