@@ -48,7 +48,11 @@ def settings(options: Options, netlink: IPRoute, tables: Mapping[str, AnyTable])
         range_room=min(tables["peer_ranges"].max_entries, tables["peer_classes"].max_entries // 2),
         rule_room=tables["rules"].max_entries * 7 // 8,  # the others are for rules of pods
         service_room=ServiceRoom(
-            tables["services"].max_entries, tables["backends"].max_entries, tables["source_ranges"].max_entries
+            tables["services"].max_entries,
+            tables["backends"].max_entries,
+            tables["source_ranges"].max_entries,
+            tables["maglevs"].max_entries,
+            tables["rings"].max_entries,
         ),
         endpoint_room=tables["endpoints"].max_entries,
         pods_from_api=not options.manifests,

@@ -114,7 +114,7 @@ def _follow(parts: Parts, stopping: Event) -> None:
         status = parts.status()
         told.status.report(status, core.waits_for())
         told.policy.report(core.loop.desired())
-        told.announce.report(core.mirror.cluster)
+        told.announce.report(core.mirror.cluster, core.loop.desired().services.shares.refused)
         told.bgp.report(core.loop.desired().bgp.router)
         if told.ip_pools:
             told.ip_pools.report(core.mirror.cluster)
@@ -177,7 +177,7 @@ def _end(parts: Parts) -> None:
     core, told = parts.core, parts.reporters
     told.status.report(parts.status(), core.waits_for(), now=True)
     told.policy.report(core.loop.desired(), now=True)
-    told.announce.report(core.mirror.cluster, now=True)
+    told.announce.report(core.mirror.cluster, core.loop.desired().services.shares.refused, now=True)
     parts.http.stop()
     if parts.health is not None:
         parts.health.stop()

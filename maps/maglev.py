@@ -64,6 +64,14 @@ def filled(keys: bytes, slots: bytes, weights: Collection[int] = ()) -> bytes:
     return bytes(ffi.buffer(made))
 
 
+def most_parts(backends: int, heaviest: int = 1) -> int:
+    """How many tables a set of so many backends has at most, of which none weighs more than *heaviest*."""
+    if not backends:
+        return 0
+    claims = min(backends * heaviest, max(MOST_SHARES, SHARES_EACH * backends) + backends, 2 * MOST_BACKENDS)
+    return int(lib.shim_maglev_parts(claims))
+
+
 def scaled(weights: Collection[int], most: int) -> tuple[int, ...]:
     """Weights in their lowest terms, exactly; where these are more than *most* together, near it, and none below 1."""
     least = gcd(*weights) or 1

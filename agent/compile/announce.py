@@ -6,7 +6,7 @@ out (compile/leaving.py), which has none. With externalTrafficPolicy Local those
 where none has, one that ends and still serves; where there is neither, all.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -56,24 +56,26 @@ def announcer(address: Address, nodes: frozenset[str]) -> str:
     return max(nodes, key=lambda node: (blake2b(node.encode() + b"\0" + address.packed).digest(), node), default="")
 
 
-def announced(cluster: Cluster, settings: Settings, uplinks: Iterable[Device]) -> frozenset[Announcement]:
-    """What this node announces."""
+def announced(
+    cluster: Cluster, settings: Settings, uplinks: Iterable[Device], refused: Collection[ObjectName] = ()
+) -> frozenset[Announcement]:
+    """What this node announces; nothing of Services that have no place."""
     if settings.l2_announce is L2Announce.OFF or settings.node_name not in cluster.announcers:
         return frozenset()
     devices = tuple(device for device in uplinks if device.mac)
     return frozenset(
         Announcement(address, device.name, device.ifindex, device.mac)
-        for address in set(_own(cluster, settings))
+        for address in set(_own(cluster, settings, refused))
         for device in devices
     )
 
 
-def _own(cluster: Cluster, settings: Settings) -> Iterator[Address]:
-    return (one.address for one in placements(cluster, settings) if one.node == settings.node_name)
+def _own(cluster: Cluster, settings: Settings, refused: Collection[ObjectName]) -> Iterator[Address]:
+    return (one.address for one in placements(cluster, settings, refused) if one.node == settings.node_name)
 
 
-def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
-    """Which node announces each address.
+def placements(cluster: Cluster, settings: Settings, refused: Collection[ObjectName] = ()) -> Iterator[Placement]:
+    """Which node announces each address; those *refused* have none, as nobody serves them.
 
     Of an address that several Services have, the one that goes before the others says which nodes may have it, as
     frontends are given: a balancer's address before what somebody writes, and then the older; a node's is its own.
@@ -83,6 +85,7 @@ def placements(cluster: Cluster, settings: Settings) -> Iterator[Placement]:
     asking = [
         (is_written, service.created, service.name, address)
         for service in cluster.services.values()
+        if service.name not in refused
         for is_written, address in _addresses(service, settings)
     ]
     for _, _, name, address in sorted(asking, key=itemgetter(0, 1, 2)):

@@ -144,8 +144,8 @@ def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desir
     routed_records, routed_problems = routed_update(routed, before.routed)
     found = ways(settings, asked.node, cluster.local.devices, reached.overhead, router.interfaces)
     told = before.announced
-    if _may_announce(asked, found.uplinks):
-        told = announced(cluster, settings, found.uplinks)
+    if _may_announce(asked, found.uplinks, served):
+        told = announced(cluster, settings, found.uplinks, served.shares.refused)
     made |= update.records
     made |= remote_records
     made |= routed_records
@@ -291,7 +291,7 @@ def _node(asked: _Asked, router: Bgp) -> dict[Owner, Records]:
     return {} if asked.before.owners.get(owner) == made else {owner: made}
 
 
-def _may_announce(asked: _Asked, found: tuple[Device, ...]) -> bool:
+def _may_announce(asked: _Asked, found: tuple[Device, ...], served: Services) -> bool:
     """Whether what this node announces may be other than before; a walk over all services is not for each change."""
     cluster, before, old = asked.cluster, asked.before, asked.before.source
     return asked.settings.l2_announce is not L2Announce.OFF and not (
@@ -299,6 +299,7 @@ def _may_announce(asked: _Asked, found: tuple[Device, ...]) -> bool:
         and cluster.services is old.services
         and has_same_announcers(cluster, old, asked.settings)
         and found == before.uplinks
+        and served.shares.refused is before.services.shares.refused
         and has_same_own(cluster, old)
         and has_same_places(cluster, old, asked.settings)
     )

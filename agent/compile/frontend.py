@@ -9,7 +9,7 @@ from enum import IntEnum
 from ipaddress import IPv6Address
 
 from agent.compile.public_range import PublicRanges
-from agent.compile.service_room import Counted
+from agent.compile.service_room import FRONTENDS, check
 from agent.model.address import Address, mapped, unmapped
 from agent.model.name import Problem
 from agent.model.ports import Ports
@@ -24,7 +24,7 @@ ANY4 = IPv6Address("::ffff:0.0.0.0")
 ANY6 = IPv6Address("::")
 EVERY_PORT: Ports = (1, 65535)
 Where = tuple[int, bool, bool]  # a backend set of a service: which port's, whether IPv6's, whether of local endpoints
-_Public = tuple[str, Address]  # field and address
+Public = tuple[str, Address]  # field and address
 _Site = tuple[IPv6Address, str, abi.Scope, bool]  # address, field, scope, local endpoints only
 
 
@@ -109,7 +109,7 @@ def frontends(  # noqa: PLR0913  of the node, but for the first
     """
     public = tuple(served_outside(service, ranges))
     if serves:
-        Counted("addresses with ports", room, "--max-services").add(_number(service, public, node_ports, told=told))
+        check(FRONTENDS, frontends_number(service, public, node_ports, told=told), room)
     problems = [*_unserved(service, ranges), *_beyond(service, node_ports)] if serves else []
     entries = {entry.key: entry for entry in _host_ports(service)}
     for index, port in enumerate(service.ports if serves else ()):
@@ -134,7 +134,7 @@ def frontends(  # noqa: PLR0913  of the node, but for the first
     return Frontends(entries, tuple(problems), addresses, tuple(beside), tuple(checked), service.created)
 
 
-def _number(service: Service, public: Iterable[_Public], node_ports: Ports, *, told: bool | None) -> int:
+def frontends_number(service: Service, public: Iterable[Public], node_ports: Ports, *, told: bool | None) -> int:
     """How many frontends there are, before one is made."""
     sites = {(address, scope): where == NODE_PORT for address, where, scope, _ in _sites(service, public, told=told)}
     low, high = node_ports
@@ -159,7 +159,7 @@ def _checked(service: Service) -> Iterator[bytes]:
                 yield abi.ServiceKey(address, service.health_check_port, Protocol.TCP, scope).pack()
 
 
-def _addresses(service: Service, public: Iterable[_Public]) -> Iterator[bytes]:
+def _addresses(service: Service, public: Iterable[Public]) -> Iterator[bytes]:
     """The addresses that are the service's: they lead nowhere else."""
     for address in service.cluster_ips:
         yield abi.ServiceAddrKey(mapped(address), INTERNAL).pack()
@@ -189,7 +189,7 @@ def families(service: Service) -> frozenset[int]:
     return frozenset(address.version for address in service.cluster_ips)
 
 
-def _sites(service: Service, public: Iterable[_Public], *, told: bool | None) -> Iterator[_Site]:
+def _sites(service: Service, public: Iterable[Public], *, told: bool | None) -> Iterator[_Site]:
     """The addresses of a service with who may use them; the field NODE_PORT stands for the port's own."""
     has = families(service)
     is_told = told is not None and dict(service.advertised).get("clusterip", told)
@@ -205,7 +205,7 @@ def _sites(service: Service, public: Iterable[_Public], *, told: bool | None) ->
         yield mapped(address), field, EXTERNAL, service.external_local
 
 
-def served_outside(service: Service, ranges: PublicRanges | None) -> Iterator[_Public]:
+def served_outside(service: Service, ranges: PublicRanges | None) -> Iterator[Public]:
     """The addresses that lead to the service from outside: of those it asks for, what has its families and is allowed.
 
     Each with its field; what is not among them is told to nobody either.
@@ -220,7 +220,7 @@ def _refusal(field: str, address: Address, ranges: PublicRanges | None) -> str:
     return ranges.refusal(address, of_balancer=field.startswith(BALANCERS)) if ranges is not None else ""
 
 
-def _asked(service: Service) -> Iterator[_Public]:
+def _asked(service: Service) -> Iterator[Public]:
     for index, address in enumerate(service.external_ips):
         yield f"spec.externalIPs[{index}]", address
     for index, address in enumerate(service.load_balancer):

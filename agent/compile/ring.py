@@ -24,6 +24,11 @@ def turns(weights: Sequence[int]) -> list[int]:
     return [index for _, index in order]
 
 
+def most_parts(backends: int, heaviest: int = 1) -> int:
+    """How many values the ring of so many backends has at most, of which none weighs more than *heaviest*."""
+    return ceil(min(backends * heaviest, MOST_PLACES + backends) / abi.RING_PLACES)
+
+
 def ring_values(slots: Sequence[int], weights: Sequence[int]) -> list[bytes]:
     """The values of ``rings``, part by part, of a ring with these places; a part is filled up from the ring's start."""
     if not slots:

@@ -11,7 +11,7 @@ from agent.compile.context import NodeContext
 from agent.compile.frontend import EXTERNAL, Frontend, Frontends, Where
 from agent.compile.health_check import HealthCheck, health_check
 from agent.compile.records import NOTHING, Part, Records
-from agent.compile.service_room import NO_END, Counted, ServiceRoom
+from agent.compile.service_room import BACKENDS, NO_END, SOURCES, ServiceRoom, check
 from agent.compile.source_range import source_range_keys
 from agent.model.address import Address
 from agent.model.name import ObjectName, Problem, few
@@ -76,9 +76,8 @@ def service_records(
     endpoints = backend.Endpoints(service, slices, context)
     found = {where: endpoints.of(one) for where, one in first.items()}
     ranged = {one.where: one for one in asking if one.ranged}
-    Counted("backends", room.backends, "--max-backends").add(sum(len(one.chosen) for one in found.values()))
-    sources = len(ranged) * len(service.source_ranges or ())
-    Counted("ranges of sources", room.ranges, "--max-services").add(sources)
+    check(BACKENDS, sum(len(one.chosen) for one in found.values()), room.backends)
+    check(SOURCES, len(ranged) * len(service.source_ranges or ()), room.ranges)
     labels = {where: set_label(service, one) for where, one in first.items()}
     kept, by_address = old.sets if old is not None else NO_SETS, len(service.ports) > PORTS_APART
     made = {

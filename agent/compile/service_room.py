@@ -5,6 +5,7 @@ object has room for ten thousand of each, so that what follows of one could be m
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,30 +15,41 @@ class ServiceRoom:
     services: int = 0
     backends: int = 0
     ranges: int = 0  # sources that load balancers' addresses serve
+    tables: int = 0  # of backends, by hash
+    rings: int = 0  # parts of them
 
 
 NO_END = ServiceRoom()
 
 
+class What(NamedTuple):
+    """Something that maps have room for."""
+
+    text: str
+    option: str  # that gives them more
+
+
+FRONTENDS = What("addresses with ports", "--max-services")
+BACKENDS = What("backends", "--max-backends")
+SOURCES = What("ranges of sources", "--max-services")
+TABLES = What("lookup tables of backends", "--max-backends")
+RINGS = What("places in rings of backends", "--max-services")
+
+
 class TooMuch(Exception):  # noqa: N818  the name says what is wrong
     """One Service alone asks for more than there is room for."""
 
-    def __init__(self, what: str, room: int, option: str) -> None:
-        super().__init__(f"asks for more {what} than the {room} there is room for; leave some out, or raise {option}")
+    def __init__(self, what: What, room: int) -> None:
+        super().__init__(
+            f"asks for more {what.text} than the {room} there is room for; leave some out, or raise {what.option}"
+        )
 
 
-class Counted:
-    """How much has been asked for of one of the maps."""
+def check(what: What, asked: int, room: int) -> None:
+    """Whether there is room for so much.
 
-    def __init__(self, what: str, room: int, option: str) -> None:
-        self._what, self._room, self._option, self._asked = what, room, option, 0
-
-    def add(self, number: int) -> None:
-        """So much more.
-
-        Raises:
-            TooMuch: than there is room for.
-        """
-        self._asked += number
-        if self._room and self._asked > self._room:
-            raise TooMuch(self._what, self._room, self._option)
+    Raises:
+        TooMuch: there is not.
+    """
+    if room and asked > room:
+        raise TooMuch(what, room)

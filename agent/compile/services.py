@@ -1,6 +1,6 @@
 """All services of this node, as owners: who has which frontend, and the records of those that changed."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,7 +15,9 @@ from agent.compile.ids import IdBook
 from agent.compile.public_range import PublicRanges
 from agent.compile.records import NOTHING, Owner, OwnerKind, Records
 from agent.compile.service import NO_SETS, Inputs, ServiceRecords, service_records
+from agent.compile.service_need import Need, need
 from agent.compile.service_room import NO_END, ServiceRoom, TooMuch
+from agent.compile.service_share import Asking, Shares, shares
 from agent.model.address import unmapped
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -39,6 +41,7 @@ class Services:
     claimants: Claimants[ObjectName] = field(default_factory=dict)
     checks: Mapping[ObjectName, HealthCheck] = field(default_factory=dict)  # the same value while it is equal
     told: bool | None = None  # as services() is given it
+    shares: Shares = field(default_factory=Shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +69,17 @@ def services(  # noqa: PLR0913, PLR0917  one caller
 
     The same at each call: *ranges* are of the external addresses that Services may have; unless it
     *serves* them, host ports alone have records, and the addresses that are another proxy's; *node_ports* are where
-    there are any; no service has more than *room*. *told*, which may change, is as frontends() has it.
+    there are any; all together have no more than *room*. *told*, which may change, is as frontends() has it.
     """
-    asking = partial(_frontends, ranges=ranges, serves=serves, told=told, node_ports=node_ports, room=room.services)
-    asked = _asked(cluster, host_ports, before, asking, anew=told is not before.told)
+    is_anew = told is not before.told
+    wanted = partial(need, ranges=ranges, node_ports=node_ports, told=told)
+    shared = _shares(cluster, before, wanted, room, anew=is_anew) if serves else before.shares
+    refused = shared.refused
+    asking = partial(
+        _frontends, refused, ranges=ranges, serves=serves, told=told, node_ports=node_ports, room=room.services
+    )
+    moved = changed(before.shares.refused, refused)
+    asked = _asked(cluster, host_ports, before, asking, cluster.services if is_anew else moved)
     changes = {name: (_held(before.records.get(name)), wanted.keys) for name, wanted in asked.items()}
     rank = partial(_rank, asked, before.records)
     claimed = claims(before.claimants, changes, rank) if changes else Claims(before.claimants)
@@ -91,7 +101,9 @@ def services(  # noqa: PLR0913, PLR0917  one caller
             made[owner] = new.records if new is not None else NOTHING
             book.drop((old.sets if old else NO_SETS).keys() - (new.sets if new else NO_SETS).keys())
     checks = _checks(before, records, touched)
-    now = Services(cluster.services, cluster.slices, host_ports, context, records, claimed.claimants, checks, told)
+    now = Services(
+        cluster.services, cluster.slices, host_ports, context, records, claimed.claimants, checks, told, shared
+    )
     return now, Update(made, problems)
 
 
@@ -106,23 +118,53 @@ def _checks(
     return kept | {name: check for name, check in found.items() if check is not None}
 
 
+def _shares(
+    cluster: Cluster,
+    before: Services,
+    wanted: Callable[[Service, Collection[EndpointSlice]], Need],
+    room: ServiceRoom,
+    *,
+    anew: bool,
+) -> Shares:
+    """Who has a place: by what those ask for whose objects changed, or all *anew*."""
+    changes: dict[ObjectName, Asking | None] = {}
+    names = (*changed(before.objects, cluster.services), *changed(before.slices, cluster.slices))
+    for name in dict.fromkeys((*(cluster.services if anew else ()), *names)):
+        service = cluster.services.get(name)
+        try:
+            asks = wanted(service, cluster.slices.get(name, ())) if service is not None else None
+        except Exception:  # noqa: BLE001  as in _frontends(), which says so
+            asks = Need()
+        changes[name] = Asking.of(service, asks) if service is not None and asks is not None else None
+    return shares(before.shares, changes, room) if changes else before.shares
+
+
 def _asked(
     cluster: Cluster,
     host_ports: HostPortServices,
     before: Services,
     asking: Callable[[Service], Frontends],
-    *,
-    anew: bool,
+    also: Iterable[ObjectName],
 ) -> dict[ObjectName, Frontends]:
-    """The frontends that services ask for whose objects changed, or all ask for *anew*; none for one that left."""
+    """The frontends that services ask for whose objects changed, and *also* some more; none for one that left."""
     names = (*changed(before.objects, cluster.services), *changed(before.host_ports, host_ports))
-    found = {name: _service(name, cluster, host_ports) for name in (*(cluster.services if anew else ()), *names)}
+    found = {name: _service(name, cluster, host_ports) for name in (*also, *names)}
     return {name: asking(service) if service is not None else Frontends({}) for name, service in found.items()}
 
 
 def _frontends(  # noqa: PLR0913  as frontends() has it
-    service: Service, ranges: PublicRanges | None, *, serves: bool, told: bool | None, node_ports: Ports, room: int
+    refused: Mapping[ObjectName, str],
+    service: Service,
+    *,
+    ranges: PublicRanges | None,
+    serves: bool,
+    told: bool | None,
+    node_ports: Ports,
+    room: int,
 ) -> Frontends:
+    if service.name in refused:
+        text = refused[service.name]
+        return Frontends({}, (Problem("Service", service.name, "spec", text),) if text else ())
     try:
         return frontends(service, ranges, serves=serves, told=told, node_ports=node_ports, room=room)
     except TooMuch as error:

@@ -5,7 +5,7 @@ map. Made by the thread that reports, of nothing but the cluster as this node kn
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from agent.log import logger
 from agent.model.address import Address
 from agent.model.cluster import Cluster
 from agent.model.lb_pool import LoadBalancerPool
+from agent.model.name import ObjectName
 from agent.serve import report_file
 
 log = logger(__name__)
@@ -73,8 +74,10 @@ class AnnounceReporter:
         self._made_of: tuple[object, ...] = ()
         self._due_s = 0.0
 
-    def report(self, cluster: Cluster, *, now: bool = False) -> None:
+    def report(self, cluster: Cluster, refused: Collection[ObjectName] = (), *, now: bool = False) -> None:
         """Write what *cluster* has to the file: at once if *now*, else as soon as the last write is long enough ago.
+
+        Services that are *refused* are announced by nobody.
 
         Called again and again; before all is known it leaves what an earlier agent wrote. A file that cannot be
         written is logged, and tried again.
@@ -88,11 +91,12 @@ class AnnounceReporter:
             cluster.lb_pools,
             cluster.nodes,
             cluster.listed,
+            refused,
         )
         is_same = len(self._made_of) == len(made_of) and all(map(_is, self._made_of, made_of))
         if not cluster.synced or is_same or (is_early and not now):
             return
-        made = self._made(cluster, at_s)
+        made = self._made(cluster, refused, at_s)
         try:
             if made != self._written:
                 report_file.write(self._run_dir, FILE, msgspec.json.encode(made))
@@ -102,10 +106,10 @@ class AnnounceReporter:
             self._written, self._made_of = made, made_of
         self._due_s = at_s + max(LEAST_S, SHARE * (self._clock() - at_s))
 
-    def _made(self, cluster: Cluster, at_s: float) -> AnnounceReport:
+    def _made(self, cluster: Cluster, refused: Collection[ObjectName], at_s: float) -> AnnounceReport:
         known = {one.address: one for one in self._written.addresses}
         lines = []
-        for one in placements(cluster, self._settings):
+        for one in placements(cluster, self._settings, refused):
             earlier = known.get(text := str(one.address))
             is_there_still = earlier is not None and earlier.node == one.node
             since_s = earlier.since_s if earlier and is_there_still else at_s

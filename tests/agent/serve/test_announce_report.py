@@ -85,6 +85,13 @@ def test_a_node_that_is_left_out_says_why(tmp_path: Path, reporter: AnnounceRepo
     assert found.why_left_out == ""
 
 
+def test_a_service_without_a_place_has_no_line(tmp_path: Path, reporter: AnnounceReporter) -> None:
+    reporter.report(ALONE)
+    assert lines(tmp_path)
+    reporter.report(ALONE, {next(iter(ALONE.services)): "no room"}, now=True)
+    assert lines(tmp_path) == ()
+
+
 def test_pools_are_told_where_they_are_known(tmp_path: Path, reporter: AnnounceReporter) -> None:
     reporter.report(ALONE)
     found = read(tmp_path)
