@@ -43,6 +43,7 @@ _REFUSALS: dict[type[errors.PodRefused], tuple[Code, str]] = {
     errors.AddressUnusable: (Code.CONFIG, ""),
     errors.HostPortTaken: (Code.TRY_LATER, "runtimeConfig.portMappings: "),
     errors.HostPortUnusable: (Code.CONFIG, "runtimeConfig.portMappings: "),
+    errors.MacTaken: (Code.TRY_LATER, "runtimeConfig.mac: "),
     errors.NetnsUnusable: (Code.NETNS, "CNI_NETNS: "),
     errors.InterfaceTaken: (Code.ENVIRONMENT, "CNI_IFNAME: "),
     errors.NetworkFailed: (Code.TRY_LATER, ""),

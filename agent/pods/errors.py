@@ -9,6 +9,7 @@
     ├── AddressUnusable      the address asked for is none that this node gives
     ├── HostPortTaken        another pod has the port of the node: a later try may get it
     ├── HostPortUnusable     the pod could not be reached by the port asked for
+    ├── MacTaken             another interface of the node has the MAC asked for: a later try may get it
     ├── NetnsUnusable        the network namespace is gone, is none, or is the node's own
     ├── InterfaceTaken       the pod's namespace has an interface of that name
     ├── NetworkFailed        a further interface could not be made or unmade by its plugins: a later try may do it
@@ -46,6 +47,10 @@ class HostPortTaken(PodRefused):
 
 class HostPortUnusable(PodRefused):
     """The pod has no address of the family that the port is asked for at."""
+
+
+class MacTaken(PodRefused):
+    """Another pod's interface, or a device of the node, has the MAC."""
 
 
 class NetnsUnusable(PodRefused):

@@ -1,6 +1,7 @@
-"""What a pod has before it has a device: its addresses and its ports of the node, nobody else's from then on.
+"""What a pod has before it has a device: its addresses, its MAC and its ports of the node, nobody else's from then on.
 
-Stands between the pods' interfaces (``pods``) and those who keep the books: ``ipam``, ``imported`` and ``host_ports``.
+Stands between the pods' interfaces (``pods``) and those who keep the books: ``ipam``, ``imported``, ``macs`` and
+``host_ports``.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,10 +10,11 @@ from contextlib import ExitStack
 from agent.ipam.pool import Addresses, AddressRefused, Ipam, NoAddress
 from agent.model.attachment import Attachment
 from agent.model.name import ObjectName
-from agent.pods.attachments import host_device
+from agent.pods.attachments import host_device, made_mac
 from agent.pods.errors import AddressUnusable, HostPortUnusable, NoFreeAddress
 from agent.pods.host_ports import HostPorts
 from agent.pods.imported import Imported
+from agent.pods.macs import Macs
 from agent.pods.pool_choice import PoolChoice
 from agent.pods.request import PodRequest
 
@@ -33,6 +35,7 @@ class Reserved:
         self._ipam = ipam
         self._imported = imported
         self._ports = HostPorts()
+        self._macs = Macs()
         self._no_address = no_address
 
     def adopt(self, attachments: Iterable[Attachment]) -> None:
@@ -40,6 +43,7 @@ class Reserved:
         for one in attachments:
             if not one.link.is_chained:
                 self._ipam.adopt(one.addresses)
+                self._macs.adopt(one.link.host_device, one.mac)
             self._ports.adopt(one.link.host_device, str(one.pod or one.container_id), one.host_ports)
 
     def take(self, request: PodRequest, undo: ExitStack) -> Addresses:
@@ -48,16 +52,21 @@ class Reserved:
         Raises:
             NoFreeAddress, AddressUnusable: the field or annotation that asks for an address is named.
             HostPortTaken, HostPortUnusable: the port is.
+            MacTaken: the MAC is.
         """
         given = self._addresses(request)
         undo.callback(self._give_back, request, given)
         self._take_ports(request, given)
-        undo.callback(self._ports.release, host_device(*request.key))
+        owner = host_device(*request.key)
+        undo.callback(self._ports.release, owner)
+        self._macs.reserve(owner, request.mac or made_mac(*request.key))
+        undo.callback(self._macs.release, owner)
         return given
 
     def release(self, attachment: Attachment) -> None:
         """An attachment has ended."""
         self._ports.release(attachment.link.host_device)
+        self._macs.release(attachment.link.host_device)
         if not attachment.link.is_chained:  # the addresses of others' interfaces are in others' books
             self._ipam.release(attachment.addresses)
 

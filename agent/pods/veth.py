@@ -7,7 +7,7 @@ whole pair made by one netlink batch (``veth_batch``), for which the thread leav
 
 import errno
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from agent.kernel.device.afxdp import AfXdp
 from agent.kernel.device.interface import AfXdpInterface
@@ -22,7 +22,7 @@ from agent.netlink.netns import NetnsHandle, NoSuchNetns, open_netns
 from agent.netlink.rtnetlink import IFLA_ADDRESS, IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
 from agent.netlink.socket import Socket
 from agent.options.values import LEAST_MTU
-from agent.pods.errors import InterfaceTaken, NetnsUnusable
+from agent.pods.errors import InterfaceTaken, MacTaken, NetnsUnusable
 from agent.pods.pod_rules import remove_rules
 from agent.pods.veth_batch import Batch, BeforeUp, veth_batch
 from agent.pods.veth_check import faults
@@ -64,6 +64,7 @@ class PodVeths:
 
         Raises:
             NetnsUnusable: nothing was touched.
+            MacTaken: a device of the node has the MAC; nothing was touched.
             InterfaceTaken: nothing is left.
             OSError, MapsError: the kernel refused; nothing is left.
         """
@@ -75,6 +76,8 @@ class PodVeths:
 
     def _create(self, spec: VethSpec, netns: NetnsHandle) -> MadeVeth:
         name, mtu = spec.host_device, self._mtu_of(spec)
+        if spec.mac and spec.mac in {HOST_MAC, *(mac for _, mac in _names_and_macs())}:
+            raise MacTaken(f"{spec.mac} is of a device of the node; ask for another, or for none")
         if spec.table:
             remove_rules(netns, spec.table)  # of an ADD that failed
         link, *ends = _make(netns, spec, veth_batch(spec, netns, mtu, self._before_up(name)))
@@ -108,10 +111,7 @@ class PodVeths:
 
     def ours(self) -> frozenset[str]:
         """The host ends that are on the node."""
-        with Dump() as dump:
-            links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
-        every = ((text(attribute(b, LINK.size, IFLA_IFNAME)), attribute(b, LINK.size, IFLA_ADDRESS)) for b in links)
-        return frozenset(name for name, mac in every if _is_ours(mac.hex(":"), name))
+        return frozenset(name for name, mac in _names_and_macs() if _is_ours(mac, name))
 
     def is_alive(self, attachment: Attachment) -> bool:
         """Whether the pod's namespace is the one ADD saw and the node's end is there."""
@@ -158,6 +158,14 @@ class PodVeths:
     def _mtu(self) -> int:
         """The smallest MTU of the ways out; one that changes meanwhile reaches the pod afterwards."""
         return self._fixed_mtu or max(min(self._ways_out(), default=DEFAULT_MTU), LEAST_MTU)
+
+
+def _names_and_macs() -> Iterator[tuple[str, str]]:
+    """Those of the node's devices."""
+    with Dump() as dump:
+        links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
+    for body in links:
+        yield text(attribute(body, LINK.size, IFLA_IFNAME)), attribute(body, LINK.size, IFLA_ADDRESS).hex(":")
 
 
 def _make(netns: NetnsHandle, spec: VethSpec, batch: Batch) -> tuple[Link, ...]:

@@ -15,6 +15,7 @@ import pytest
 from agent.model.network import NETWORKS
 from agent.model.policy import POLICY_FOR
 from agent.pods.network_record import FOLDER, SUFFIX
+from agent.pods.veth_spec import HOST_MAC
 from bench import tools
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Runtime
@@ -190,6 +191,10 @@ def test_our_own_kinds_are_made_looked_at_and_unmade(node: Node, runtime: Runtim
         assert (only["netns"], only["process"]) == (f"/run/netns/{pod}", None)
         code, error = runtime.call("ADD", runtime.make(), **asks("kindless"))
         assert (code, "without a kind" in error["msg"]) == (7, True), error
+        (uplink,) = json.loads(node.ip("-j link show u0"))
+        for mac in (there["eth0"]["address"], there["net3"]["address"], HOST_MAC, uplink["address"]):
+            code, error = runtime.call("ADD", runtime.make(), **asks([{"name": "ours", "mac": mac}]))
+            assert (code, f"runtimeConfig.mac: {mac} is of " in error["msg"]) == (TRY_LATER, True), error
         assert runtime.call("CHECK", pod, prevResult=result) == (0, {})
         runtime.inside(pod, "ip", "addr", "flush", "dev", "data0")
         code, error = runtime.call("CHECK", pod, prevResult=result)

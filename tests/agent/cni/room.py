@@ -76,7 +76,7 @@ class FakeVeths:
             raise self.error
         name = spec.host_device
         self.names[name] = len(self.names) + 10
-        return MadeVeth(Veth(name, self.names[name]), spec.mac or "02:00:00:00:00:01", 1500, 4711)
+        return MadeVeth(Veth(name, self.names[name]), spec.pod_mac, 1500, 4711)
 
     def remove(self, name: str) -> bool:
         """As PodVeths'."""

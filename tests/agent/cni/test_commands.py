@@ -11,7 +11,7 @@ from agent.model.attachment import Attachment, HostPort
 from agent.model.name import ObjectName
 from agent.model.service import Protocol
 from agent.netlink.batch import Refused
-from agent.pods.attachments import host_device
+from agent.pods.attachments import host_device, made_mac
 from agent.pods.errors import InterfaceTaken, NetnsUnusable
 from agent.pods.pods import SYNC_WAIT_S
 from agent.reconcile.loop import LoopStopped
@@ -366,6 +366,21 @@ def test_a_fixed_address(room: Room, asked: list[str], code: int, words: str) ->
 def test_a_mac_that_is_asked_for_is_the_pods(room: Room) -> None:
     _, result = room.call("ADD", "c1", runtime(mac="C2:00:00:00:00:07"))
     assert result["interfaces"][1]["mac"] == "c2:00:00:00:00:07"  # type: ignore[index]
+
+
+def test_a_mac_that_another_pod_has_is_refused_until_that_pod_is_gone(room: Room) -> None:
+    assert room.call("ADD", "c1", runtime(mac="02:00:00:00:00:07"))[0] == 0
+    assert room.call("ADD", "c2")[0] == 0
+    room.start()
+    for mac in ("02-00-00-00-00-07", made_mac("c2", "eth0")):
+        code, error = room.call("ADD", "c3", runtime(mac=mac))
+        assert (code, str(error["msg"]).startswith("runtimeConfig.mac: 02:")) == (11, True), error
+    assert len(room.veths.names) == 2
+    room.call("DEL", "c1")
+    assert room.call("ADD", "c3", runtime(mac="02:00:00:00:00:07"))[0] == 0
+    for container in ("c2", "c3"):
+        room.call("DEL", container)
+    assert room.is_empty()
 
 
 def test_check_tells_all_that_is_wrong(room: Room) -> None:
