@@ -20,7 +20,8 @@ from agent.model.service import Protocol
 from agent.pods.request import WantedAddress
 
 ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
-CAPABILITIES = ("portMappings", "bandwidth", "ips", "mac", ANNOTATIONS)
+RUNTIME_ASKS = ("portMappings", "bandwidth", "ips", "mac")
+CAPABILITIES = (*RUNTIME_ASKS, ANNOTATIONS)
 STATIC = {"sluiceway.io/ipv4": 4, "sluiceway.io/ipv6": 6}  # annotation of a pod: its address of that family
 
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")

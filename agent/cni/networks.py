@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from agent.cni.capabilities import RUNTIME_ASKS
 from agent.cni.error import CniError, Code, refused
 from agent.cni.network_source import NetworkSource
 from agent.cni.request import Request
@@ -15,6 +17,7 @@ from agent.compile.network_refused import NetworkRefused
 from agent.compile.network_status import Entry, entries
 from agent.model.attachment import AttachmentKey
 from agent.model.name import Problem
+from agent.model.network import InterfaceRequest
 from agent.netlink.netns import NoSuchNetns, open_netns
 from agent.pods.errors import NetnsUnusable, NetworkFailed, PodRefused
 from agent.pods.network_record import NetworkSet
@@ -88,7 +91,7 @@ class PodNetworks:
         """
         first = _first_entries(request, ours) if wanted.first is None else ()
         try:
-            made = self._networks.add(self._owner(request, wanted), wanted.all, first)
+            made = self._networks.add(self._owner(request, wanted), _told_all(request, wanted), first)
         except PodRefused as error:
             raise refused(error) from error
         self._tell(made.owner)
@@ -147,6 +150,20 @@ class PodNetworks:
             asked_at_ns=request.asked_at_ns or self._clock(),
             replaces_first=wanted.first is not None,
         )
+
+
+def _told_all(request: Request, wanted: PodInterfaces) -> tuple[InterfaceRequest, ...]:
+    """The interfaces, of which the first is told what the runtime asks of it: the Pod's host ports and bandwidth.
+
+    What the annotation says of one goes before. A plugin is told what it declares, and no more.
+
+    Source: Multus 4.3, which gives what is Kubernetes' own to the first network alone.
+    """
+    if wanted.first is None:
+        return wanted.all
+    said: dict[str, Any] = request.config.get("runtimeConfig") or {}
+    asked = {key: said[key] for key in RUNTIME_ASKS if said.get(key)} | msgspec.json.decode(wanted.first.runtime)
+    return replace(wanted.first, runtime=msgspec.json.encode(asked).decode()), *wanted.more
 
 
 def _cookie(request: Request) -> int:

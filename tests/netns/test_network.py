@@ -69,6 +69,7 @@ def definitions(root: Path) -> list[dict[str, Any]]:
         definition("file"),
         definition("tuned2", type="macvlan", master="u0"),
         definition("first", "kube-system", type="bridge", bridge="swnet2", ipam={**IPAM, **kept}),
+        definition("told", "kube-system", cniVersion="1.1.0", type="note", capabilities={"portMappings": True}),
     ]
 
 
@@ -391,6 +392,21 @@ def test_another_network_can_be_a_pods_first(served: Node, runtime: Runtime) -> 
     assert runtime.call("CHECK", pod, prevResult=result) == (0, {})
     assert runtime.call("DEL", pod) == (0, {})
     assert (links(runtime, pod), is_clean(served, runtime)) == ({}, True)
+
+
+def test_a_first_networks_plugins_hear_of_the_pods_host_ports(served: Node, runtime: Runtime) -> None:
+    """As the runtime says them; what they do not declare they are not told."""
+    runtime.wait()
+    pod = runtime.make()
+    (served.root / "noted").unlink(missing_ok=True)
+    asked = asks("", **{"v1.multus-cni.io/default-network": "told"})
+    ports = [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]
+    asked["runtimeConfig"] |= {"portMappings": ports, "bandwidth": {"IngressRate": 8000}}
+    assert runtime.call("ADD", pod, **asked)[0] == 0
+    assert runtime.call("DEL", pod) == (0, {})
+    told = [json.loads(line) for line in (served.root / "noted").read_text().splitlines()[1::2]]
+    assert [one["runtimeConfig"] for one in told] == [{"portMappings": ports}] * 2
+    assert is_clean(served, runtime)
 
 
 def test_wrong_definitions_and_annotations_are_problems_at_once(served: Node, runtime: Runtime) -> None:
