@@ -35,6 +35,7 @@ NETWORKS_FIELD, DEFAULT_FIELD = ANNOTATION.format(NETWORKS), ANNOTATION.format(D
 Definitions = Mapping[ObjectName, NetworkDefinition]
 Devices = Mapping[str, Sequence[str]]  # by resource: the ids that the pod's containers were given, in their order
 NO_DEVICES: Devices = {}
+_IN_CNI_ARGS = frozenset({str, int, float})  # whose text is theirs in JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,7 @@ def _args(one: NetworkSelection) -> Iterator[tuple[str, str]]:
     if one.mac:
         yield "MAC", one.mac
     for key, value in (_read(one.cni_args) or {}).items():
-        if isinstance(value, str | int) and not {*f"{key}{value}"} & {*";=\0"}:
+        if type(value) in _IN_CNI_ARGS and not {*f"{key}{value}"} & {*";=\0"}:
             yield key, str(value)
 
 

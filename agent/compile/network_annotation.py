@@ -7,7 +7,7 @@ Source: NPWG multi-network specification 1.3, section 4.1.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import Any
 
 import msgspec
@@ -27,7 +27,9 @@ _INTERFACE = re.compile(r"(?!\.{1,2}$)[^/:%\s]{1,15}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _SYSCTLS = frozenset({"all", "default"})  # no device is called so: devinet_sysctl_register()
 _RATES = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
+_BROADCAST = IPv4Address("255.255.255.255")
 _PORTS = range(1, 1 << 16)
+_MAPPING = {key.lower(): key for key in ("hostPort", "containerPort", "protocol", "hostIP")}  # Go reads any case
 _REFUSED = {
     "infiniband-guid": "InfiniBand is not supported; leave it out",
     "ipam-claim-reference": "IPAMClaims are not supported; leave it out",
@@ -182,14 +184,30 @@ def _mac(text: str, at: str) -> str:
     return mac
 
 
+def _address(value: object) -> Address | None:
+    """An address as CNI's plugins read it, without a zone; None: it is none."""
+    try:
+        found = ip_address(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return None if isinstance(found, IPv6Address) and found.scope_id is not None else found
+
+
+def _may_be_neighbour(address: Address) -> bool:
+    """Whether somebody on a link may have it; the kernel takes no other for a gateway."""
+    is_mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+    is_nobodys = address.is_unspecified or address.is_loopback or address.is_multicast or address == _BROADCAST
+    return not (is_mapped or is_nobodys)
+
+
 def _default_route(one: Mapping[str, Any], at: str) -> tuple[Address, ...]:
     found: list[Address] = []
     for index, value in enumerate(_list(one, "default-route", at)):
         where = f"{at}.default-route[{index}]"
-        try:
-            found.append(ip_address(str(value)))
-        except ValueError:
-            raise NetworkRefused(where, f"{value!r} is no address of a gateway") from None
+        gateway = _address(value)
+        if gateway is None or not _may_be_neighbour(gateway):
+            raise NetworkRefused(where, f"{value!r} is no address of a gateway")
+        found.append(gateway)
         if len({gateway.version for gateway in found}) < len(found):
             raise NetworkRefused(where, "is a second gateway of its family; give one")
     return tuple(found)
@@ -201,14 +219,25 @@ def _port_mappings(one: Mapping[str, Any], at: str) -> str:
         where = f"{at}.portMappings[{index}]"
         if not isinstance(value, dict):
             raise NetworkRefused(where, f"{value!r} is no object")
-        for key in ("hostPort", "containerPort"):
-            if type(value.get(key)) is not int or value[key] not in _PORTS:
-                raise NetworkRefused(f"{where}.{key}", f"{value.get(key)!r} is no port")
-        protocol = value.get("protocol", "tcp")
-        if str(protocol).lower() not in {"tcp", "udp", "sctp"}:
-            raise NetworkRefused(f"{where}.protocol", f"{protocol!r} is none of tcp, udp and sctp")
-        found.append(value | {"protocol": str(protocol).lower()})
+        found.append(_port_mapping(value, where))
     return _json(found)
+
+
+def _port_mapping(value: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """One of them, in the spelling of CNI's conventions; a hostIP that nobody heard would be any."""
+    for key in value:
+        if key.lower() not in _MAPPING:
+            raise NetworkRefused(f"{where}.{key}", f"is not known; known are {', '.join(sorted(_MAPPING.values()))}")
+    one = {_MAPPING[key.lower()]: said for key, said in value.items()}
+    for key in ("hostPort", "containerPort"):
+        if type(one.get(key)) is not int or one[key] not in _PORTS:
+            raise NetworkRefused(f"{where}.{key}", f"{one.get(key)!r} is no port")
+    protocol = one.get("protocol") or "tcp"
+    if str(protocol).lower() not in {"tcp", "udp", "sctp"}:
+        raise NetworkRefused(f"{where}.protocol", f"{protocol!r} is none of tcp, udp and sctp")
+    if one.get("hostIP") and _address(one["hostIP"]) is None:
+        raise NetworkRefused(f"{where}.hostIP", f"{one['hostIP']!r} is no address")
+    return one | {"protocol": str(protocol).lower()}
 
 
 def _bandwidth(one: Mapping[str, Any], at: str) -> str:

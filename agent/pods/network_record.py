@@ -15,7 +15,7 @@ from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.model.attachment import AttachmentKey
 from agent.model.name import ObjectName
-from agent.model.network import InterfaceRequest, Plugin, PluginList
+from agent.model.network import OUR_PLUGIN, InterfaceRequest, Plugin, PluginList
 from agent.pods.attachments import digest
 from agent.pods.files import place, remove, remove_drafts
 
@@ -65,6 +65,12 @@ class InterfaceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         """The configuration that made it."""
         plugins = tuple(Plugin(one.kind, frozenset(one.capabilities), one.config) for one in self.plugins)
         return PluginList(self.name, self.version, plugins, self.checks, self.collects)
+
+    @property
+    def own_kind(self) -> str:
+        """The kind that our plugin makes of it; empty: other plugins do."""
+        is_ours = bool(self.plugins) and self.plugins[0].kind == OUR_PLUGIN
+        return str(msgspec.json.decode(self.plugins[0].config).get("kind", "")) if is_ours else ""
 
 
 class NetworkSet(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from agent.model.address import ANY, Address, Family, Network
+from agent.model.network import AFXDP, VETH
 from agent.netlink import requests
 from agent.netlink.batch import SetSysctl, run_batch
 from agent.netlink.dump import Dump
@@ -33,10 +34,11 @@ from agent.pods.errors import NetworkFailed
 from agent.pods.network_record import InterfaceRecord, NetworkSet
 from agent.pods.pod_rules import rules
 from agent.pods.veth_check import addresses_of
-from agent.pods.veth_spec import gateway, table_of
+from agent.pods.veth_spec import HOST_MAC, gateway, table_of
 
 BEHIND = 4096  # metric of a first interface's default route that another goes before
 NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length with its attributes, flags, hops, ifindex
+_Way = Address | Network  # of which the family counts
 METRIC = {4: 0, 6: 1024}  # of a route that is set without one: IP6_RT_PRIO_USER, net/ipv6_route.h
 
 
@@ -63,7 +65,7 @@ class _Wanted:
 
     key: RouteKey
     device: int
-    set_it: Request
+    set_it: tuple[Request, ...]
 
 
 class PodRoutes:
@@ -106,7 +108,11 @@ class PodRoutes:
             for way in map(ip_address, one.default_route):
                 if (link := there[one.interface]) is None:
                     raise NetworkFailed(f"default-route: no plugin made {one.interface}")
-                self._lead_out(netns, owner, first.index, link.index, way, own)
+                try:
+                    self._lead_out(netns, owner, first.index, _out(one, link.index, way), own)
+                except OSError as error:
+                    text = f"default-route: {way} is no way out by {one.interface} of {one.network}: {error}"
+                    raise NetworkFailed(text) from error
 
     def lost(self, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> tuple[Network, ...]:
         """Which ways out are not there any more, of devices that are there and up; each by its destination.
@@ -134,7 +140,7 @@ class PodRoutes:
                     return ()
                 missing = tuple(self._missing(netns, owner, routed))
                 if missing and sets:
-                    netns.pod.ask(*(one.set_it for one in missing))
+                    netns.pod.ask(*(each for one in missing for each in one.set_it))
                 return tuple(one.key[0] for one in missing)
         except NoSuchNetns:
             return ()
@@ -151,50 +157,54 @@ class PodRoutes:
             if (other := devices.get(one.interface)) is None:
                 continue
             for way in map(ip_address, one.default_route):
-                wanted = [_out(other.index, way)]
+                wanted = [_out(one, other.index, way)]
                 if first is not None:
                     wanted += self._to_cluster(owner, first.index, way, own)
                 beside = first.index if first is not None else 0
                 yield from (one for one in wanted if not _is_there(one, there, beside))
 
-    def _lead_out(  # noqa: PLR0913, PLR0917  what a route has
-        self, netns: NetnsHandle, owner: NetworkSet, first: int, other: int, way: Address, own: Iterable[Address]
+    def _lead_out(
+        self, netns: NetnsHandle, owner: NetworkSet, first: int, out: _Wanted, own: Iterable[Address]
     ) -> None:
-        """Have the pod go out by *way* on the device *other*, and to the cluster by the device *first*."""
-        asked = [one.set_it for one in self._to_cluster(owner, first, way, own)]
+        """Have the pod go out by *out*, and to the cluster by the device *first*."""
+        way = out.key[0]
+        asked = [each for one in self._to_cluster(owner, first, way, own) for each in one.set_it]
         if asked:
             table = table_of(owner.container_id, owner.interface)
             there = rules(netns)  # of when it was led out before
             mine = _of_family(own, way)
             asked += [requests.add_rule(one, table) for one in mine if (one.packed, table) not in there]
-        netns.pod.ask(*asked, _out(other, way).set_it)
+        netns.pod.ask(*asked, *out.set_it)
 
-    def _to_cluster(self, owner: NetworkSet, first: int, way: Address, own: Iterable[Address]) -> Iterator[_Wanted]:
+    def _to_cluster(self, owner: NetworkSet, first: int, way: _Way, own: Iterable[Address]) -> Iterator[_Wanted]:
         """What leads to the cluster by the device *first* of a pod that goes out by *way*; nothing of another's."""
         mine = _of_family(own, way)
         if not mine or owner.replaces_first:
             return
         near, any_of = gateway(mine[0]), ANY[way.version]
         table, own_metric = table_of(owner.container_id, owner.interface), METRIC[way.version]
-        yield _Wanted((any_of, table, own_metric), first, requests.set_default_route(first, near, table))
+        yield _Wanted((any_of, table, own_metric), first, (requests.set_default_route(first, near, table),))
         for one in self._cluster():
             if one.version == way.version:
                 key = one, RT_TABLE_MAIN, own_metric
-                yield _Wanted(key, first, requests.set_route_onlink(one, first, near))
+                yield _Wanted(key, first, (requests.set_route_onlink(one, first, near),))
         key = any_of, RT_TABLE_MAIN, BEHIND
-        yield _Wanted(key, first, requests.set_route_onlink(any_of, first, near, BEHIND))
+        yield _Wanted(key, first, (requests.set_route_onlink(any_of, first, near, BEHIND),))
 
 
-def _of_family(own: Iterable[Address], way: Address) -> list[Address]:
+def _of_family(own: Iterable[Address], way: _Way) -> list[Address]:
     """The addresses of a first interface that go by a way out of *way*'s family."""
     return [one for one in own if one.version == way.version and not one.is_link_local]
 
 
-def _out(device: int, way: Address) -> _Wanted:
-    """The way out by another device."""
+def _out(one: InterfaceRecord, device: int, way: Address) -> _Wanted:
+    """The way out by another device; at the other end of a veth of ours is the node, whatever gateway is named."""
     any_of = ANY[way.version]
     key = any_of, RT_TABLE_MAIN, METRIC[way.version]
-    return _Wanted(key, device, requests.set_route_onlink(any_of, device, way))
+    route = requests.set_route_onlink(any_of, device, way)
+    if one.own_kind not in {VETH, AFXDP}:
+        return _Wanted(key, device, (route,))
+    return _Wanted(key, device, (requests.set_neighbour(device, way, HOST_MAC), route))
 
 
 def _is_there(one: _Wanted, there: Collection[tuple[RouteKey, int]], first: int) -> bool:

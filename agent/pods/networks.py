@@ -350,7 +350,7 @@ def _note(stuck: dict[ObjectName, Problem], one: NetworkSet, why: Exception) -> 
 
 
 def _entries(each: InterfaceRecord, result: dict[str, Any], info: Any, *, is_first: bool) -> Iterator[Entry]:
-    ways = None if is_first else each.default_route
+    ways = None if is_first and not each.default_route else each.default_route
     return entries(str(each.network), each.interface, result, is_default=is_first, gateways=ways, device_info=info)
 
 

@@ -379,36 +379,6 @@ def test_a_definition_without_configuration_has_that_of_a_file(served: Node, run
     assert is_clean(served, runtime)
 
 
-def test_another_network_can_be_a_pods_first(served: Node, runtime: Runtime) -> None:
-    runtime.wait()
-    pod = runtime.make()
-    first = {"v1.multus-cni.io/default-network": "first"}
-    code, result = runtime.call("ADD", pod, **asks("lan", **first))
-    assert (code, [ip["address"] for ip in result["ips"]]) == (0, ["10.50.0.2/24"]), result
-    assert [*links(runtime, pod)] == ["eth0", "net1"]
-    found = [(one["name"], one["interface"], one.get("default", False)) for one in statuses(served)[0]]
-    assert found == [("kube-system/first", "eth0", True), ("default/lan", "net1", False)]
-    assert runtime.left() == {}, "nothing of it is ours"
-    assert runtime.call("CHECK", pod, prevResult=result) == (0, {})
-    assert runtime.call("DEL", pod) == (0, {})
-    assert (links(runtime, pod), is_clean(served, runtime)) == ({}, True)
-
-
-def test_a_first_networks_plugins_hear_of_the_pods_host_ports(served: Node, runtime: Runtime) -> None:
-    """As the runtime says them; what they do not declare they are not told."""
-    runtime.wait()
-    pod = runtime.make()
-    (served.root / "noted").unlink(missing_ok=True)
-    asked = asks("", **{"v1.multus-cni.io/default-network": "told"})
-    ports = [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]
-    asked["runtimeConfig"] |= {"portMappings": ports, "bandwidth": {"IngressRate": 8000}}
-    assert runtime.call("ADD", pod, **asked)[0] == 0
-    assert runtime.call("DEL", pod) == (0, {})
-    told = [json.loads(line) for line in (served.root / "noted").read_text().splitlines()[1::2]]
-    assert [one["runtimeConfig"] for one in told] == [{"portMappings": ports}] * 2
-    assert is_clean(served, runtime)
-
-
 def test_wrong_definitions_and_annotations_are_problems_at_once(served: Node, runtime: Runtime) -> None:
     runtime.wait()
     pod = {

@@ -206,6 +206,25 @@ def test_our_own_kinds_are_made_looked_at_and_unmade(node: Node, runtime: Runtim
         write(node, every(node.root))
 
 
+def test_the_way_out_can_be_ours_by_any_gateway(node: Node, runtime: Runtime) -> None:
+    """At the other end of a veth is the node, which nobody has to know by an address."""
+    node.ip("addr add 198.51.100.1/32 dev lo")
+    node.ip("addr add 2001:db8:51::1/128 dev lo")
+    with node.agent_runs(*flags(node)):
+        runtime.wait()
+        pod = runtime.make()
+        out = [{"name": "ours", "default-route": ["10.9.9.9", "fd99::9"]}]
+        assert runtime.call("ADD", pod, **asks(out))[0] == 0
+        ways = {("10.9.9.9", "net1"), ("fd99::9", "net1")}
+        assert ways < {*defaults(runtime, pod)}
+        four, six = addresses(links(runtime, pod)["net1"])
+        for address, by in (("198.51.100.1", four), ("2001:db8:51::1", six)):
+            assert by in runtime.inside(pod, "ip", "route", "get", address)
+            until(lambda address=address, by=by: reaches(node, pod, address, by), f"{address} is reached")  # type: ignore[misc]
+        assert runtime.call("DEL", pod) == (0, {})
+        assert is_clean(node, runtime)
+
+
 def test_a_multinetworkpolicy_is_for_the_interfaces_of_its_network(node: Node, runtime: Runtime) -> None:
     with node.agent_runs(*flags(node)):
         runtime.wait()

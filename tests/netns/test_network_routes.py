@@ -10,6 +10,7 @@ import pytest
 
 from agent.model.name import ObjectName
 from agent.netlink.netns import open_netns
+from agent.pods.errors import NetworkFailed
 from agent.pods.network_record import InterfaceRecord, NetworkSet, Step
 from agent.pods.network_routes import PodRoutes
 from tests.netns.advertised import PREFIX, is_followed, shown
@@ -160,3 +161,12 @@ def test_another_namespace_at_the_path_is_left_alone(kept: tuple[PodRoutes, Netw
     ip("link set net1 up")
     other = msgspec.structs.replace(owner, netns_cookie=owner.netns_cookie + 1)
     assert made.repair(other, other.interfaces) == ()
+
+
+def test_a_gateway_that_the_kernel_does_not_take_is_told_with_its_field(kept: tuple[PodRoutes, NetworkSet]) -> None:
+    made, owner = kept
+    ip("addr add 10.50.0.9/24 dev net1")
+    (one,) = owner.interfaces
+    own = msgspec.structs.replace(one, default_route=("10.50.0.9",))
+    with pytest.raises(NetworkFailed, match=r"default-route: 10\.50\.0\.9 is no way out by net1 of default/lan: "):
+        made(owner, [own])

@@ -71,21 +71,21 @@ def test_networks_are_named_in_each_form(text: str, names: list[str]) -> None:
 
 
 def test_what_the_plugins_are_to_be_told() -> None:
-    ports = [{"hostPort": 80, "containerPort": 8080, "protocol": "TCP"}]
+    ports = [{"hostPort": 80, "ContainerPort": 8080, "protocol": "TCP", "hostIp": "192.0.2.1"}]
     element = {
         "name": "all",
         "ips": ["10.1.1.5", "fd00::5/64"],
         "mac": "02-AA-BB-CC-DD-EE",
         "portMappings": ports,
         "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
-        "cni-args": {"color": "red", "n": 3, "bad": "a;b", "is": "a=b", "nul": "a\0b", "deep": []},
+        "cni-args": {"color": "red", "n": 3, "bad": "a;b", "is": "a=b", "nul": "a\0b", "deep": [], "no": True},
         "default-route": ["10.1.1.1", "fd00::1"],
     }
     (one,) = made({NETWORKS: json.dumps([element])}).more
     assert json.loads(one.runtime) == {
         "ips": ["10.1.1.5", "fd00::5/64"],
         "mac": "02:aa:bb:cc:dd:ee",
-        "portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}],
+        "portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp", "hostIP": "192.0.2.1"}],
         "bandwidth": {"ingressRate": 1000, "egressBurst": 5},
     }
     assert one.args == (("MAC", "02:aa:bb:cc:dd:ee"), ("color", "red"), ("n", "3"))
@@ -169,6 +169,22 @@ def test_what_the_plugins_are_to_be_told() -> None:
             "[0].cni-args",
             "is longer than 32768 octets",
             id="more arguments than a plugin can be told",
+        ),
+        *(
+            pytest.param(f'[{{"name":"lan","default-route":["{way}"]}}]', "[0].default-route[0]", "no address", id=way)
+            for way in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "fe80::1%net1", "::", "::ffff:1.2.3.4")
+        ),
+        pytest.param(
+            '[{"name":"all","portMappings":[{"hostPort":80,"containerPort":80,"host_ip":"127.0.0.1"}]}]',
+            "[0].portMappings[0].host_ip",
+            "is not known; known are containerPort, hostIP, hostPort, protocol",
+            id="a key of a port that nobody would hear",
+        ),
+        pytest.param(
+            '[{"name":"all","portMappings":[{"hostPort":80,"containerPort":80,"hostIP":"x"}]}]',
+            "[0].portMappings[0].hostIP",
+            "'x' is no address",
+            id="a host IP that is none",
         ),
         pytest.param("none", "[0]", "there is no NetworkAttachmentDefinition apps/none", id="no definition"),
         pytest.param("lan,wrong", "[1]", "cannot be used: spec.config: is no JSON", id="a wrong definition"),
