@@ -25,6 +25,7 @@ from dpctl.output import Column, Table
 from maps import abi
 
 ATTACHMENTS = "attachments"  # in --state-dir
+SHOWN = 12  # characters of a container's id that docker shows, and crictl one more
 CHAINED = "chained"  # kind of what another plugin before us made
 POLICY = {  # of rule sets in both directions
     (False, False): "no policy selects it",
@@ -131,18 +132,47 @@ def pod_interfaces(state_dir: Path) -> tuple[PodInterface, ...]:
 
 
 def of_pod(every: Iterable[PodInterface], pod: str) -> tuple[PodInterface, ...]:
-    """Those of a pod by namespace/name, by its name alone, or by its container.
+    """Those of a pod by namespace/name, by its name alone, or by its container, of which as much as tools show does.
 
     Raises:
         Absent: there is none, or there are several of that name.
     """
-    found = [one for one in every if pod in {one.pod, one.pod.rpartition("/")[2]} or one.container.startswith(pod)]
+    there = tuple(every)
+    exact = [one for one in there if pod in {one.pod, one.pod.rpartition("/")[2], one.container}]
+    # less of a container's id is other pods' names, as "db", for a command that is to run in none but that one
+    found = exact or [one for one in there if len(pod) >= SHOWN and one.container.startswith(pod)]
     pods = sorted({one.pod for one in found})
     if not pods:
-        raise Absent(f"no pod of this node is {pod}, or it has no interface from here; type: dpctl pod interfaces")
+        said = pod or repr(pod)
+        raise Absent(f"no pod of this node is {said}, or it has no interface from here; type: dpctl pod interfaces")
     if len(pods) > 1:
         raise Absent(f"{pod} may be {' or '.join(pods)}; name one with its namespace")
     return tuple(found)
+
+
+def sandbox(every: Iterable[PodInterface], pod: str) -> PodInterface:
+    """An interface in the network namespace of a pod that :func:`of_pod` finds.
+
+    Raises:
+        Absent: as there; or it is gone, or has several, as while one takes another's place.
+    """
+    found = {one.container: one for one in of_pod(every, pod)}
+    living = [one for one in found.values() if _is_there(one)]
+    if len(living) > 1:
+        raise Absent(f"{pod} has the containers {' and '.join(one.container for one in living)}; name one of them")
+    if not living:
+        one = next(iter(found.values()))
+        raise Absent(f"{one.netns} of {one.pod} is gone")
+    return living[0]
+
+
+def _is_there(one: PodInterface) -> bool:
+    """Whether a namespace is the one that ADD saw, and not another's at its path."""
+    try:
+        with open_netns(one.netns, may_be_host=True) as netns:
+            return one.netns_cookie in {0, netns.cookie}
+    except NoSuchNetns:
+        return False
 
 
 def interface_rows(every: Iterable[PodInterface], slots: Slots | None) -> Iterator[InterfaceRow]:

@@ -9,11 +9,11 @@ from agent.netlink.netns import inside
 from dpctl.cli import Commands, output_option, show, state_dir_option
 from dpctl.errors import Absent
 from dpctl.pinned import find_root, in_use, opened
-from dpctl.pod import Slots, interface_table, of_pod, pod_interfaces, process_table
+from dpctl.pod import Slots, interface_table, of_pod, pod_interfaces, process_table, sandbox
 from maps import abi
 from maps.errors import MapsError
 
-NOT_THERE = 127  # as a shell's, of a command that there is not
+NOT_THERE, NOT_EXECUTED = 127, 126  # as a shell's, of a command that there is not, or that is none
 
 
 @click.group("pod", cls=Commands)
@@ -29,7 +29,7 @@ def command() -> None:
 def pod_interfaces_command(pin_root: Path | None, pod: str | None, state_dir: Path, output: str) -> None:
     """Every interface of this node's pods, or of one: what it is, what it has, and what policy sees of it."""
     every = pod_interfaces(state_dir)
-    show([interface_table(of_pod(every, pod) if pod else every, _slots(pin_root))], output)
+    show([interface_table(every if pod is None else of_pod(every, pod), _slots(pin_root))], output)
 
 
 @command.command("netns")
@@ -38,7 +38,7 @@ def pod_interfaces_command(pin_root: Path | None, pod: str | None, state_dir: Pa
 @output_option
 def pod_netns(pod: str, state_dir: Path, output: str) -> None:
     """The pod's network namespace, and the processes in it."""
-    show([process_table(of_pod(pod_interfaces(state_dir), pod)[0])], output)
+    show([process_table(sandbox(pod_interfaces(state_dir), pod))], output)
 
 
 @command.command("exec", context_settings={"ignore_unknown_options": True})
@@ -50,15 +50,15 @@ def pod_exec(pod: str, command: tuple[str, ...], state_dir: Path) -> None:
 
     Files, processes and users are the node's: the pod's image needs no tools.
     """
-    one = of_pod(pod_interfaces(state_dir), pod)[0]
+    one = sandbox(pod_interfaces(state_dir), pod)
     try:
         with inside(one.netns):
             os.execvp(command[0], command)  # noqa: S606  what this command is for
-    except FileNotFoundError as error:
+    except OSError as error:
         if error.filename == one.netns or not Path(one.netns).exists():
-            raise Absent(f"{one.netns} of {one.pod} is gone") from error
+            raise Absent(f"{one.netns} of {one.pod} cannot be entered: {error.strerror}") from error
         click.echo(f"Error: {command[0]}: {error.strerror}", err=True)
-        raise SystemExit(NOT_THERE) from error
+        raise SystemExit(NOT_THERE if isinstance(error, FileNotFoundError) else NOT_EXECUTED) from error
 
 
 def _slots(pin_root: Path | None) -> Slots | None:

@@ -12,6 +12,7 @@ from agent.model.attachment import AfXdp, Attachment, Veth
 from agent.model.name import ObjectName
 from agent.model.nic import NicKind
 from agent.model.vf import VfKind, VfSettings
+from agent.netlink.netns import open_netns
 from agent.pods.attachments import Saved, boot_id
 from agent.pods.device.record import DeviceStage
 from agent.pods.journal import Journal, Stage
@@ -19,7 +20,17 @@ from agent.pods.network_record import FOLDER, InterfaceRecord, NetworkRecords, N
 from agent.pods.nic.record import NicRecord, nic_journal
 from agent.pods.vf.record import VfBefore, VfRecord, vf_journal
 from dpctl.errors import Absent
-from dpctl.pod import ATTACHMENTS, CLOSED, UNSEEN, PodInterface, interface_rows, of_pod, pod_interfaces, process_rows
+from dpctl.pod import (
+    ATTACHMENTS,
+    CLOSED,
+    UNSEEN,
+    PodInterface,
+    interface_rows,
+    of_pod,
+    pod_interfaces,
+    process_rows,
+    sandbox,
+)
 from maps import abi
 
 WEB = ObjectName("default", "web")
@@ -110,12 +121,38 @@ def test_a_pod_is_named(state: Path, named: str, containers: set[str]) -> None:
 
 @pytest.mark.parametrize(
     ("named", "says"),
-    [("web", "web may be apps/web or default/web"), ("nobody", "no pod of this node is nobody")],
-    ids=["two have it", "none has it"],
+    [
+        ("web", "web may be apps/web or default/web"),
+        ("nobody", "no pod of this node is nobody"),
+        ("c", "no pod of this node is c"),
+        ("", "no pod of this node is ''"),
+    ],
+    ids=["two have it", "none has it", "a container's begins so", "no name"],
 )
 def test_a_name_that_is_not_one_pods_says_so(state: Path, named: str, says: str) -> None:
     with pytest.raises(Absent, match=says):
         of_pod(pod_interfaces(state), named)
+
+
+def test_a_containers_id_is_known_by_what_tools_show_of_it(state: Path) -> None:
+    (one, *_) = pod_interfaces(state)
+    long = replace(one, container="0123456789abcdef")
+    assert of_pod([long], "0123456789ab") == (long,)
+    with pytest.raises(Absent):
+        of_pod([long], "0123456789a")
+
+
+def test_a_command_runs_in_the_namespace_that_add_saw_and_no_other(state: Path) -> None:
+    here = Path("/proc/self/ns/net")
+    with open_netns(str(here), may_be_host=True) as there:
+        cookie = there.cookie
+    one = replace(pod_interfaces(state)[0], pod="default/db", container="new", netns=str(here), netns_cookie=cookie)
+    old = replace(one, container="old", netns_cookie=cookie + 1)
+    assert sandbox([old, one], "db") == one
+    with pytest.raises(Absent, match=f"{here} of default/db is gone"):
+        sandbox([old], "db")
+    with pytest.raises(Absent, match="db has the containers new and newer; name one of them"):
+        sandbox([one, replace(one, container="newer")], "db")
 
 
 @pytest.mark.parametrize(

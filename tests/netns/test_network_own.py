@@ -337,6 +337,10 @@ def test_a_device_goes_into_a_pods_namespace_and_comes_back(node: Node, runtime:
         node.ip(f"link set eth9 netns {where['netns']}")
         dpctl(node, "pod", "exec", pod, "--", "ip", "link", "set", "eth9", "name", "data9", "up")
         assert {*links(runtime, pod)} == {"eth0", "data9"}
+        for command, status in (("/etc/passwd", 126), ("/etc/passwd/x", 126), ("nowhere", 127)):
+            with pytest.raises(subprocess.CalledProcessError) as failed:
+                dpctl(node, "pod", "exec", pod, "--", command)
+            assert (failed.value.returncode, f"Error: {command}: " in failed.value.stderr) == (status, True)
         back = f"ip link set data9 netns /run/netns/{node.name} name eth9"  # the node's first process is another's here
         dpctl(node, "pod", "exec", pod, "--", *back.split())
         assert [*links(runtime, pod)] == ["eth0"]
