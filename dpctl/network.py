@@ -80,9 +80,15 @@ def lint_rows(file: str, text: str) -> Iterator[LintRow]:
     except YamlError as error:
         yield LintRow(file, "", "", str(error), is_wrong=True)
         return
-    every = [each for one in objects for each in (one.get("items") or [one] if isinstance(one, dict) else [one])]
+    every = [each for one in objects for each in _items(one)]
     found = [row for each in every for row in _looked_at(file, each)]
     yield from found or [LintRow(file, "", "", f"there is no {DEFINITION} in it", is_wrong=True)]
+
+
+def _items(one: object) -> list[object]:
+    """The objects of a list, or one that is none."""
+    items = one.get("items") if isinstance(one, dict) else None
+    return items if isinstance(items, list) and items else [one]
 
 
 def _looked_at(file: str, one: object) -> Iterator[LintRow]:
@@ -95,17 +101,24 @@ def _looked_at(file: str, one: object) -> Iterator[LintRow]:
 
 
 def _of_definition(file: str, one: Mapping[str, Any]) -> LintRow:
-    about = one.get("metadata") or {}
+    about = _mapping(one.get("metadata"))
     name = str(about.get("name", ""))
-    config = (one.get("spec") or {}).get("config") or ""
+    config = _mapping(one.get("spec")).get("config") or ""
     space = about.get("namespace")
     shown = f"{DEFINITION} {space}/{name}" if space else f"{DEFINITION} {name}"
-    resource = (about.get("annotations") or {}).get(RESOURCE_NAME, "")
+    resource = _mapping(about.get("annotations")).get(RESOURCE_NAME, "")
+    if not name:
+        return LintRow(file, shown.rstrip(), "metadata.name", "is missing", is_wrong=True)
     if not isinstance(config, str):
         return LintRow(file, shown, "spec.config", "is no string; write the JSON behind |", is_wrong=True)
     if not config.strip():
         return LintRow(file, shown, "spec.config", f"is in a file of the node named {name}", is_wrong=False)
     return _of_config(file, name, config, shown, f", of {resource}" if resource else "")
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """An object, or nothing where it is none, which the API server says."""
+    return value if isinstance(value, dict) else {}
 
 
 def _of_config(file: str, name: str, config: str, shown: str, more: str) -> LintRow:

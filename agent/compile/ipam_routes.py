@@ -37,12 +37,12 @@ def check_routes(ipam: Mapping[str, Any], where: str) -> None:
 
 
 def _check_route(one: Mapping[str, Any], at: str) -> None:
-    destination = _prefix(one.get("dst"))
+    destination = prefix_of(one.get("dst"))
     if destination is None:
         has = repr(one["dst"]) if "dst" in one else "what is not there"
         raise NetworkRefused(f"{at}.dst", f"{has} is no prefix, as 10.8.0.0/16 or ::/0")
-    if one.get("gw") not in {None, ""}:
-        gateway = _address(one["gw"])
+    if one.get("gw") not in (None, ""):  # what has no hash may stand there
+        gateway = address_of(one["gw"])
         if gateway is None:
             raise NetworkRefused(f"{at}.gw", f"{one['gw']!r} is no address")
         if gateway.version != destination.version:
@@ -53,10 +53,10 @@ def _check_route(one: Mapping[str, Any], at: str) -> None:
             raise NetworkRefused(f"{at}.{key}", f"{value!r} is not a number from 0 to {above - 1}")
 
 
-def _prefix(text: Any) -> Network | None:
-    """What a text says, whatever is behind the prefix's length; None: nothing."""
+def prefix_of(text: Any) -> Network | None:
+    """What a text says as a prefix, whatever is behind the prefix's length; None: nothing."""
     address, slash, length = text.partition("/") if isinstance(text, str) else ("", "", "")
-    if not slash or not (length.isascii() and length.isdigit()) or _address(address) is None:
+    if not slash or not (length.isascii() and length.isdigit()) or address_of(address) is None:
         return None
     try:
         return ip_network(text, strict=False)
@@ -64,7 +64,8 @@ def _prefix(text: Any) -> Network | None:
         return None
 
 
-def _address(text: Any) -> Address | None:
+def address_of(text: Any) -> Address | None:
+    """What a text says as an address; None: nothing."""
     if not isinstance(text, str) or "%" in text:
         return None
     try:

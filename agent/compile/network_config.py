@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from agent.compile.afxdp_config import queues_and_capture
+from agent.compile.ipam_ranges import check_addresses
 from agent.compile.ipam_routes import check_routes
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.nic_config import nic_spec
@@ -98,10 +99,10 @@ def _plugin(one: Mapping[str, Any], where: str) -> Plugin:
         raise NetworkRefused(f"{where}.type", "is missing; name the plugin, as macvlan")
     if not NAME.fullmatch(kind):
         raise NetworkRefused(f"{where}.type", f"{kind!r} is no name of a plugin; give its file's name without a path")
-    _ipam(one, where)
     _object(one, "dns", where)
     _object(_object(one, "args", where), "cni", f"{where}.args")
     capabilities = _object(one, "capabilities", where)
+    _ipam(one, where)
     for name, is_wanted in capabilities.items():
         if not isinstance(is_wanted, bool):
             raise NetworkRefused(f"{where}.capabilities.{name}", f"{is_wanted!r} is neither true nor false")
@@ -109,6 +110,7 @@ def _plugin(one: Mapping[str, Any], where: str) -> Plugin:
     own_kind = _own_kind(one, where) if kind == OUR_PLUGIN else ""
     if own_kind:
         wanted |= _heeds(own_kind)
+    check_addresses(_object(one, "ipam", where), f"{where}.ipam", is_told="ipRanges" in wanted)
     return Plugin(kind, wanted, msgspec.json.encode(one).decode(), own_kind)
 
 

@@ -27,7 +27,7 @@ def network_list(state_dir: Path, output: str) -> None:
 
 
 @command.command("lint")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.File())
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.File(errors="replace"))
 @output_option
 @click.pass_context
 def network_lint(ctx: click.Context, files: tuple[Any, ...], output: str) -> None:

@@ -43,6 +43,10 @@ def definition(config: Any, **about: Any) -> str:
         pytest.param(definition(json.dumps(MOVED), **RESOURCE), "", "host-device", False, id="one of a resource"),
         pytest.param(json.dumps({"cniVersion": "1.0.0", "plugins": [MOVED]}), "", "host-device", False, id="a file's"),
         pytest.param("kind: Pod", "", f"there is no {DEFINITION} in it", True, id="another kind"),
+        pytest.param(
+            '{"kind": "NetworkAttachmentDefinition", "metadata": [1]}', "metadata.name", "", True, id="no name"
+        ),
+        pytest.param('{"items": 5}', "", f"there is no {DEFINITION} in it", True, id="a number for a list"),
         pytest.param("a: [", "", "expected node content", True, id="no YAML"),
         pytest.param("a: 2020-99-99", "", "month must be in 1..12", True, id="no such day"),
     ],
@@ -56,7 +60,8 @@ def test_lint_says_by_its_exit_code_whether_all_can_be_used(tmp_path: Path) -> N
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(definition(json.dumps(LAN)))
     bad.write_text(definition("{}"))
-    for files, code in (([good], 0), ([good, bad], 1)):
+    (other := tmp_path / "other.yaml").write_bytes(b"\xff\xfe")  # as some editors write it
+    for files, code in (([good], 0), ([good, bad], 1), ([other], 1)):
         done = CliRunner().invoke(app, ["network", "lint", *map(str, files), "-o", "json"])
         assert (done.exit_code, len(json.loads(done.stdout))) == (code, len(files))
 

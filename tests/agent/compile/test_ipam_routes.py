@@ -30,6 +30,7 @@ GOOD = {"dst": "10.8.0.0/16", "gw": "10.9.0.1"}
         pytest.param([{"dst": "fe80::%eth0/64"}], "routes[0].dst", "is no prefix", id="a zone"),
         pytest.param([{**GOOD, "gw": "gateway"}], "routes[0].gw", "'gateway' is no address", id="a name"),
         pytest.param([{**GOOD, "gw": "10.9.0.1/24"}], "routes[0].gw", "is no address", id="a gateway with a length"),
+        pytest.param([{**GOOD, "gw": [7]}], "routes[0].gw", "[7] is no address", id="a list for a gateway"),
         pytest.param([{**GOOD, "gw": 7}], "routes[0].gw", "7 is no address", id="a gateway that is a number"),
         pytest.param([{**GOOD, "gw": "fe80::1%eth0"}], "routes[0].gw", "is no address", id="a gateway with a zone"),
         pytest.param([{**GOOD, "gw": "fd09::1"}], "routes[0].gw", "fd09::1 is not of the family", id="of IPv6"),
