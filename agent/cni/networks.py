@@ -12,6 +12,7 @@ from agent.cni.capabilities import RUNTIME_ASKS
 from agent.cni.error import CniError, Code, refused
 from agent.cni.network_source import NetworkSource
 from agent.cni.request import Request
+from agent.cni.result import as_version
 from agent.compile.network import DefinitionMissing, PodInterfaces
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.network_status import Entry, entries
@@ -186,5 +187,4 @@ def _first_entries(request: Request, ours: bytes) -> Iterator[Entry]:
 
 def _answer(request: Request, made: Made) -> bytes:
     """The first interface's result; runtimes refuse a pod whose first interface has no address."""
-    result = made.results[0]
-    return msgspec.json.encode({"cniVersion": request.version, **result})
+    return msgspec.json.encode(as_version(made.results[0], request.version))

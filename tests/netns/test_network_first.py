@@ -54,7 +54,8 @@ def test_a_first_networks_plugins_hear_of_the_pods_host_ports(served: Node, runt
     asked = asks("", **{"v1.multus-cni.io/default-network": "told"})
     ports = [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]
     asked["runtimeConfig"] |= {"portMappings": ports, "bandwidth": {"IngressRate": 8000}}
-    assert runtime.call("ADD", pod, **asked)[0] == 0
+    code, result = runtime.call("ADD", pod, version="1.0.0", **asked)
+    assert (code, result["cniVersion"]) == (0, "1.0.0"), "the runtime knows no later one"
     assert runtime.call("DEL", pod) == (0, {})
     told = [json.loads(line) for line in (served.root / "noted").read_text().splitlines()[1::2]]
     assert [one["runtimeConfig"] for one in told] == [{"portMappings": ports}] * 2
