@@ -72,7 +72,7 @@ class NetworkSource:
         self._devices = devices
         self._clock = clock
         self._sleep = sleep
-        self._seen: tuple[object, object] = (None, None)
+        self._seen: tuple[object, object, object] = (None, None, None)
         self._problems: tuple[Problem, ...] = ()
 
     def interfaces(
@@ -140,13 +140,23 @@ class NetworkSource:
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with the annotations of this node's pods; for one thread, which asks again and again."""
         cluster = self._cluster()
-        seen = (cluster.pods, cluster.networks)
-        if seen[0] is not self._seen[0] or seen[1] is not self._seen[1]:
+        seen = (cluster.pods, cluster.networks, self._files_now(cluster.networks))
+        if seen[0] is not self._seen[0] or seen[1] is not self._seen[1] or seen[2] != self._seen[2]:
             pods = {name: dict(pod.networks) for name, pod in cluster.pods.items() if pod.networks}
             definitions = self._with_files(cluster.networks, cluster.networks) if pods else {}
             self._problems = tuple(problems(pods, definitions, self._rules))
             self._seen = seen
         return self._problems
+
+    def _files_now(self, definitions: Definitions) -> object:
+        """What tells a changed file of the folder; nothing where no definition has its configuration there."""
+        if all(one.plugins is not None or one.fault for one in definitions.values()):
+            return None
+        try:
+            found = [(path.name, path.stat()) for path in self._files.iterdir()]
+        except OSError:  # there is none, or one goes just now
+            return None
+        return frozenset((name, it.st_ino, it.st_size, it.st_mtime_ns) for name, it in found)
 
     def _annotations(self, pod: ObjectName, uid: str, until: float) -> Mapping[str, str]:
         """From the Cluster, as soon as it has this Pod; else from the API server."""

@@ -9,7 +9,7 @@ import pytest
 from agent.cni.network_source import NetworkSource
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
-from agent.model.network import NETWORKS, NetworkRules
+from agent.model.network import NETWORKS, NetworkDefinition, NetworkRules
 from agent.model.node import MIRROR, Pod
 from agent.pods.errors import NotSynced
 
@@ -43,3 +43,17 @@ def test_another_pod_of_the_name_is_not(tmp_path: Path) -> None:
     there = Answer("u1", {NETWORKS: "lan"})
     with pytest.raises(NotSynced, match="Pod shop/web with uid u2 is not in the API"):
         source(tmp_path, Cluster(pods={WEB: Pod(WEB, "u1")}), there).interfaces(WEB, "u2", {}, "eth0")
+
+
+def test_a_file_that_comes_ends_the_problem_of_its_definition(tmp_path: Path) -> None:
+    lan = ObjectName("shop", "lan")
+    pods = {WEB: Pod(WEB, "u1", networks=((NETWORKS, "lan"),))}
+    found = source(tmp_path / "net.d", Cluster(pods=pods, networks={lan: NetworkDefinition(lan)}), None)
+    (problem,) = found.problems()
+    assert "no file of this node has its name" in problem.text
+    assert found.problems() is found.problems(), "nothing has changed"
+    (tmp_path / "net.d").mkdir()
+    (tmp_path / "net.d/10-lan.conf").write_text('{"name": "lan", "type": "bridge"}')
+    assert found.problems() == ()
+    (tmp_path / "net.d/10-lan.conf").write_text('{"name": "lan"}')
+    assert "10-lan.conf.type: is missing" in found.problems()[0].text
