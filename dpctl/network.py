@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Any
 
-from agent.compile.network_config import plugin_list
+from agent.compile.network_config import SYSTEM, check_use, plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.model.network import DEFINITION, RESOURCE_NAME
 from agent.options.yaml_text import YamlError, read_yaml_documents
@@ -113,7 +113,8 @@ def _of_definition(file: str, one: Mapping[str, Any]) -> LintRow:
         return LintRow(file, shown, "spec.config", "is no string; write the JSON behind |", is_wrong=True)
     if not config.strip():
         return LintRow(file, shown, "spec.config", f"is in a file of the node named {name}", is_wrong=False)
-    return _of_config(file, name, config, shown, f", of {resource}" if resource else "")
+    more = f", of {resource}" if resource else ""
+    return _of_config(file, name, config, shown, more, space if isinstance(space, str) else "")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -121,10 +122,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _of_config(file: str, name: str, config: str, shown: str, more: str) -> LintRow:
+def _of_config(  # noqa: PLR0913, PLR0917  what a row is of
+    file: str, name: str, config: str, shown: str, more: str, namespace: str = ""
+) -> LintRow:
     try:
         # one without a definition is a file of the node: its definition may be of a resource
         found = plugin_list(config, name, "spec.config" if shown else "", may_be_given=bool(more) or not shown)
+        check_use(found, namespace or SYSTEM)  # that of who applies it is not said
     except NetworkRefused as refused:
         return LintRow(file, shown or name, refused.field.lstrip("."), refused.text, is_wrong=True)
     chain = ", then ".join(" ".join(filter(None, (plugin.kind, plugin.own_kind))) for plugin in found.plugins)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from agent.compile.network_annotation import selections
+from agent.compile.network_config import SYSTEM
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.nic_config import HOST_DEVICE_KEYS
 from agent.model.name import ObjectName, Problem
@@ -29,7 +30,6 @@ from agent.model.network import (
 from agent.model.nic import NicKind
 from agent.model.vf import VfKind
 
-SYSTEM = "kube-system"  # where definitions of first interfaces are, as Multus' multusNamespace
 ANNOTATION = "metadata.annotations['{}']"
 NETWORKS_FIELD, DEFAULT_FIELD = ANNOTATION.format(NETWORKS), ANNOTATION.format(DEFAULT_NETWORK)
 Definitions = Mapping[ObjectName, NetworkDefinition]

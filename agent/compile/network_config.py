@@ -19,6 +19,7 @@ from agent.model.network import AFXDP, DEVICE_INFO_FILE, OUR_KINDS, OUR_PLUGIN, 
 from agent.model.nic import NicKind
 from agent.model.vf import VfKind
 
+SYSTEM = "kube-system"  # where definitions of first interfaces are, as Multus' multusNamespace
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 UNSAID = "0.1.0"  # what a configuration without cniVersion means
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
@@ -63,6 +64,17 @@ def plugin_list(config: str, name: str, where: str = "spec.config", *, may_be_gi
         checks=not _switch(found, "disableCheck", where),
         collects=not _switch(found, "disableGC", where),
     )
+
+
+def check_use(plugins: PluginList, namespace: str, where: str = "spec.config") -> None:
+    """A definition of this namespace can be a pod's further network, or its first.
+
+    Raises:
+        NetworkRefused: it can be neither.
+    """
+    if plugins.is_ours and namespace != SYSTEM:
+        text = f"is missing; {OUR_PLUGIN} without a kind is a pod's first interface, which {SYSTEM} alone defines"
+        raise NetworkRefused(f"{where}.kind", text)
 
 
 def _name(found: Mapping[str, Any], name: str, where: str) -> str:

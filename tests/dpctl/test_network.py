@@ -14,6 +14,7 @@ from dpctl.app import app
 from dpctl.network import lint_rows
 
 VETH = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "veth"}
+BARE = {"cniVersion": "1.0.0", "type": "sluiceway-cni"}
 MOVED = {"cniVersion": "1.0.0", "type": "sluiceway-cni", "kind": "host-device"}
 ROUTED = {"type": "macvlan", "ipam": {"type": "host-local", "routes": [{"dst": "10.8.0.0/16", "gw": "lan"}]}}
 RESOURCE = {"annotations": {RESOURCE_NAME: "example.com/nic"}}
@@ -32,6 +33,8 @@ def definition(config: Any, **about: Any) -> str:
         pytest.param(json.dumps(LAN), "", "CNI 1.0.0: macvlan, then tuning", False, id="a bare configuration"),
         pytest.param(definition(json.dumps(VETH)), "", "CNI 1.0.0: sluiceway-cni veth", False, id="of our own"),
         pytest.param(json.dumps({"items": [json.loads(definition("{}"))]}), "spec.config.type", "", True, id="a list"),
+        pytest.param(definition(json.dumps(BARE)), "spec.config.kind", "without a kind", True, id="no kind"),
+        pytest.param(definition(json.dumps(BARE), namespace="kube-system"), "", "sluiceway-cni", False, id="a first"),
         pytest.param(definition(""), "spec.config", "is in a file of the node named lan", False, id="none"),
         pytest.param(definition(LAN), "spec.config", "is no string", True, id="an object in place of a text"),
         pytest.param(definition("{"), "spec.config", "is no JSON", True, id="no JSON"),

@@ -191,6 +191,7 @@ def test_our_own_kinds_are_made_looked_at_and_unmade(node: Node, runtime: Runtim
         assert (only["netns"], only["process"]) == (f"/run/netns/{pod}", None)
         code, error = runtime.call("ADD", runtime.make(), **asks("kindless"))
         assert (code, "without a kind" in error["msg"]) == (7, True), error
+        assert ("default/kindless", "spec.config.kind") in node.problems(), "and so it is told at once"
         (uplink,) = json.loads(node.ip("-j link show u0"))
         for mac in (there["eth0"]["address"], there["net3"]["address"], HOST_MAC, uplink["address"]):
             code, error = runtime.call("ADD", runtime.make(), **asks([{"name": "ours", "mac": mac}]))

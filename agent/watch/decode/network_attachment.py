@@ -8,7 +8,7 @@ Source: NPWG multi-network specification 1.3, section 3.
 import msgspec
 from msgspec import Struct
 
-from agent.compile.network_config import plugin_list
+from agent.compile.network_config import check_use, plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.model.name import ObjectName
 from agent.model.network import DEFINITION, RESOURCE_NAME, NetworkDefinition
@@ -43,6 +43,7 @@ def _decode(content: Content, context: Context) -> Decoded:
         return read.result(NetworkDefinition(read.name, resource=resource, uid=uid))
     try:
         plugins = plugin_list(config, read.name.name, may_be_given=bool(resource))
+        check_use(plugins, read.name.namespace)
         return read.result(NetworkDefinition(read.name, plugins, resource, uid=uid))
     except NetworkRefused as refused:
         read.refuse(refused.field, refused.text)
