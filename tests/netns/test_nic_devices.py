@@ -111,6 +111,15 @@ def test_what_the_node_lives_by_is_no_pods_alone(world: World, words: str, spec:
     assert ip(NODE, "route show table all") == before
 
 
+def test_a_device_that_can_be_in_no_other_namespace_stays_as_it_is(world: World) -> None:
+    ip(NODE, "link add bridge0 type bridge")
+    ip(NODE, "link set bridge0 up")
+    before = ip(NODE, "-o link show bridge0")
+    with pytest.raises(DeviceUnusable, match="device: the kernel lets bridge0 into no other network namespace"):
+        world.agent().add(request(NicSpec(NicKind.HOST_DEVICE, "bridge0")))
+    assert ip(NODE, "-o link show bridge0") == before
+
+
 @pytest.mark.parametrize("spec", [pytest.param(MOVED, id="host-device"), pytest.param(PASSTHRU, id="passthru")])
 def test_routes_that_the_kernel_makes_of_itself_are_no_reason(world: World, spec: NicSpec) -> None:
     deadline = time.monotonic() + 10

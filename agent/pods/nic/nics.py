@@ -198,7 +198,7 @@ class Nics(Handover[NicRequest, NicRecord]):
             record = self._guards.attach(record, out)
             fail_points.reached("NIC ADD guarded")
             if (moved := host_device(record)) is not None:
-                self._devices.to_pod(moved, netns, cookie, record.interface)
+                self._move(moved, record)
             else:
                 self._devices.enter(out, netns, cookie, index)
         fail_points.reached("NIC ADD moved")
@@ -212,6 +212,15 @@ class Nics(Handover[NicRequest, NicRecord]):
         self._claim(record)
         fail_points.reached("NIC ADD addressed")
         return record
+
+    def _move(self, moved: HostDevice, record: NicRecord) -> None:
+        try:
+            self._devices.to_pod(moved, record.netns, record.netns_cookie, record.interface)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            text = f"device: the kernel lets {record.device} into no other network namespace, as no bridge or tunnel"
+            raise DeviceUnusable(text) from error
 
     def _out_of_reach(self, record: NicRecord, spec: NicSpec, nic: Nic) -> AbstractContextManager[Unreached]:
         """The device, which the pod cannot set up before its programs are on it."""
