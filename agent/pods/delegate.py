@@ -30,6 +30,7 @@ log = logger(__name__)
 DEVICE_INFO = Path("/var/run/k8s.cni.cncf.io/devinfo/cni")
 _CHAINS, _KEEPS, _GC = "0.3.0", "0.4.0", "1.1.0"  # versions since which there are prevResult; CHECK; GC and STATUS
 TRY_LATER = 11  # CNI's code
+_NOT_TAKEN = frozenset({1, 2, 6, 7})  # CNI's: a configuration's version, a field of it, or all of it
 
 
 class DelegateFailed(Exception):  # noqa: N818  the name says what happened
@@ -86,6 +87,8 @@ class Delegates:
     def delete(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> None:
         """Unmake it, the last plugin first; each is asked, also when another fails.
 
+        One that takes the configuration for no command has made nothing by it.
+
         Raises:
             DelegateFailed: the first that failed.
         """
@@ -96,7 +99,10 @@ class Delegates:
                 try:
                     self._run("DEL", owner, one, plugin, previous, deadline)
                 except DelegateFailed as error:
-                    failed.append(error)
+                    if not one.result and error.code in _NOT_TAKEN and not self._is_own(plugin.kind):
+                        log.warning("plugin refuses to delete what it refused to add; it is left", why=error)
+                    else:
+                        failed.append(error)
         if failed:
             raise failed[0]
 

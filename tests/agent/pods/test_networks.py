@@ -44,8 +44,9 @@ TALKS = "#!/bin/sh\necho no JSON\n"
 LISTS = "#!/bin/sh\necho '[]'\n"
 LATIN = '#!/bin/sh\nprintf \'{"msg": "n\\351"}\'\n'
 MOANS = LATIN + "[ $CNI_COMMAND != ADD ] || exit 1\n"
+OLD = '#!/bin/sh\necho \'{"code": 1, "msg": "incompatible CNI versions"}\'\nexit 1\n'
 PLUGINS = {"makes": MAKES, "fails": FAILS, "hangs": HANGS, "talks": TALKS, "lists": LISTS}
-PLUGINS |= {"latin": LATIN, "moans": MOANS}
+PLUGINS |= {"latin": LATIN, "moans": MOANS, "old": OLD}
 
 
 class Died(BaseException):
@@ -153,6 +154,7 @@ def test_a_check_says_which_interface_and_what(room: Room) -> None:
         pytest.param("lists", "plugin lists: its answer is no JSON object", id="one that answers with a list"),
         pytest.param("latin", "plugin latin: its answer is no JSON", id="one that answers in another encoding"),
         pytest.param("moans", "plugin moans: it ended with status 1", id="one that complains in another encoding"),
+        pytest.param("old", "plugin old: incompatible CNI versions", id="one that takes no such configuration"),
         pytest.param("absent", "plugin absent: there is no executable", id="one that is not there"),
     ],
 )
