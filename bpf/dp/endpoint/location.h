@@ -107,10 +107,10 @@ static __always_inline __u16 service_addr_remote(const ip_addr *addr)
 }
 
 /* Where an address is that is no endpoint's. */
-static __always_inline void location_beyond(const ip_addr *addr, const struct node *n, struct peer_location *peer)
+static __always_inline void location_beyond(const struct prefix_key *key, const struct node *n,
+					    struct peer_location *peer)
 {
-	struct prefix_key key = prefix_key_of(addr);
-	struct routed_range *range = bpf_map_lookup_elem(&routed_ranges, &key);
+	struct routed_range *range = bpf_map_lookup_elem(&routed_ranges, key);
 	struct prefix *prefix;
 
 	if (range) {
@@ -118,45 +118,50 @@ static __always_inline void location_beyond(const ip_addr *addr, const struct no
 		location_attach(range->slot, peer);
 		return;
 	}
-	prefix = bpf_map_lookup_elem(&prefixes, &key);
+	prefix = bpf_map_lookup_elem(&prefixes, key);
 	if (!prefix || !prefix->node_id) /* a Node's address is also its own where services have it */
-		peer->remote_id = service_addr_remote(addr);
+		peer->remote_id = service_addr_remote(&key->addr);
 	if (!peer->remote_id && prefix && (n->tunnel_ifindex || !remote_is_tunnel(prefix->remote_id)))
 		peer->remote_id = prefix->remote_id;
 }
 
 static __always_inline void location_look_up(const ip_addr *addr, const struct node *n, struct peer_location *peer)
 {
-	struct endpoint *e = endpoint_find(addr);
+	struct prefix_key key = prefix_key_of(addr); /* Linux 6.1 looks up no key that a function was given */
+	struct endpoint *e = endpoint_find(&key.addr);
 
 	memset(peer, 0, sizeof(*peer));
 	if (!e)
-		location_beyond(addr, n, peer);
+		location_beyond(&key, n, peer);
 	else if (e->flags & ENDPOINT_NODE)
 		peer->remote_id = REMOTE_SELF;
 	else
 		location_attach(e->slot, peer);
 }
 
-/* Asks for an address anew, and remembers it. */
-static __noinline void location_ask(const ip_addr *addr, struct peer_location *peer)
+/* Asks for an address anew, and remembers it. Not static: it is verified once, and not wherever an address is looked for. */
+__noinline int location_ask(const ip_addr *addr, struct peer_location *peer)
 {
-	struct location *known = location_at(addr);
 	const struct node *n = node_now();
+	struct location *known;
 	__u32 revision;
 
+	if (!addr || !peer)
+		return 0;
 	if (!n) {
 		memset(peer, 0, sizeof(*peer));
-		return;
+		return 0;
 	}
+	known = location_at(addr);
 	revision = *(volatile __u32 *)&n->revision;
 	fence_reads(); /* the revision is read, endpoints and prefixes are not */
 	location_look_up(addr, n, peer);
 	if (!known)
-		return;
+		return 0;
 	known->addr = *addr;
 	known->peer = *peer;
 	known->revision = revision;
+	return 0;
 }
 
 /* Finds where an address is. What a VF has itself, its own programs alone know. */

@@ -43,7 +43,7 @@ static __always_inline bool is_for_nodes_tunnel(const struct packet *p)
 /* Can it be the address of who is outside the cluster? Nobody here has it, no Node, no pod and no service. */
 static __noinline bool addr_is_outside(const ip_addr *addr)
 {
-	struct peer_location at;
+	struct peer_location at = {};
 
 	if (addr_is_loopback(addr) || addr_is_multicast(addr) || addr_is_link_local_v6(addr) || node_of(addr))
 		return false;
@@ -54,7 +54,7 @@ static __noinline bool addr_is_outside(const ip_addr *addr)
 /* Is it for a pod of this node? */
 static __noinline bool is_for_own_pod(const struct packet *p)
 {
-	struct peer_location at;
+	struct peer_location at = {};
 
 	location_of(&p->dst, &at);
 	return at.slot;
