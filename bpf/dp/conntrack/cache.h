@@ -190,10 +190,14 @@ static __always_inline void cache_ask(__u32 cached)
 }
 
 /* Ends the flow that was found under a key, as ct_delete_entries(). Copies that hold are to be voided. */
-static __noinline bool ct_delete(struct scratch *work, const struct flow_key *key)
+__noinline int ct_delete(const struct flow_key *key)
 {
-	struct flow *entry = flow_find(key);
+	struct scratch *work = scratch();
+	struct flow *entry;
 
+	if (!key || !work)
+		return false;
+	entry = flow_find(key);
 	return entry && ct_delete_entries(key, &work->found, entry, &work->other);
 }
 

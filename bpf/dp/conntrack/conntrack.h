@@ -161,11 +161,11 @@ static __always_inline bool ct_is_over(struct scratch *work)
 	const struct packet *p = &work->packet;
 	struct flow *f = &work->found;
 
-	if (p->flags & PACKET_SYN && flow_is_closed(work, work->key.protocol))
+	if (p->flags & PACKET_SYN && flow_is_closed(work->key.protocol))
 		return true;
 	if (p->flags & PACKET_SYN && f->flags & FLOW_FORWARD && flow_backend_left(f))
 		return !flow_is_answered_now();
-	return !work->ct.is_current && !ct_refresh(&work->key, f, p, work->ct.revision);
+	return !work->ct.is_current && !ct_refresh();
 }
 
 /*
@@ -191,7 +191,7 @@ __noinline int ct_refresh_entry(void)
 	if (work->ct.is_ended || !ct_is_over(work))
 		return true;
 	work->ct.is_ended = true;
-	if (!ct_delete(work, &work->key))
+	if (!ct_delete(&work->key))
 		return true;
 	/* else what the flow rested on has changed, and its copies know by their revisions */
 	if (work->packet.flags & PACKET_SYN)
@@ -259,7 +259,7 @@ static __always_inline void ct_end(struct scratch *work)
 {
 	struct flow *entry = flow_find(&work->key);
 
-	if (entry && flow_read(entry, &work->key, &work->found) && ct_delete(work, &work->key))
+	if (entry && flow_read(entry, &work->key, &work->found) && ct_delete(&work->key))
 		cache_void();
 }
 

@@ -191,18 +191,24 @@ __noinline int flow_choose(void)
 	return error;
 }
 
+/* Looks at the lock of the bucket that was chosen. Returns whether nobody has to wait any more. */
+static long flow_look(__u32 look, void *ctx)
+{
+	struct scratch *work = scratch();
+	struct flow_bucket *b = work ? flow_bucket_at(work->place.bucket) : NULL;
+
+	(void)look;
+	(void)ctx;
+	if (!b || !flow_is_locked(b))
+		return 1;
+	bpf_ktime_get_ns(); /* takes its time */
+	return 0;
+}
+
 /* Waits for the lock of the bucket that was chosen. */
 __noinline int flow_wait(void)
 {
-	struct scratch *work = scratch();
-	struct flow_bucket *b;
-
-	if (!work)
-		return 0;
-	b = flow_bucket_at(work->place.bucket);
-	for (int i = 0; i < FLOW_LOOKS && b && flow_is_locked(b); i++)
-		bpf_ktime_get_ns(); /* takes its time */
-	return 0;
+	return bpf_loop(FLOW_LOOKS, flow_look, NULL, 0);
 }
 
 /* Puts the claimed key's entry into the bucket that was chosen, which has room and is locked. */

@@ -150,7 +150,7 @@ static __always_inline enum drop_reason nat_choose(ctx_t *ctx, struct scratch *w
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = b->port;
 	pair->mapping.protocol = p->protocol;
-	return nat_keeps_client(s, b, external) ? DROP_NONE : snat_choose(ctx, work, &p->src);
+	return nat_keeps_client(s, b, external) ? DROP_NONE : snat_choose(ctx, &p->src);
 }
 
 /*
@@ -170,16 +170,14 @@ static __always_inline void nat_count(const struct scratch *work, const struct s
 }
 
 /*
- * Begins the translated flow of a packet to a service's backend, if it serves the packet's source and has one. The client's address and port are kept unless
- * answers would miss us, its port also unless the backend knows it from another flow.
- * On DROP_NONE both entries are there.
+ * What the translated flow of a packet to a service's backend is to be, if the service serves the packet's source and has a backend. The
+ * client's address is kept unless answers would miss us.
  */
-__noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
+__noinline int nat_to_backend(ctx_t *ctx, const struct service *s, bool external)
 {
 	struct scratch *work = scratch();
-	const struct node *n;
-	enum drop_reason why;
 
+	barrier_var(ctx); /* a VF's programs have no use for it, but the verifier wants to see it given */
 	if (!s || !work)
 		return DROP_BACKEND_LOST;
 	if (!source_is_served(s, &work->packet.src))
@@ -188,13 +186,7 @@ __noinline int nat_begin(ctx_t *ctx, const struct service *s, bool external)
 		return service_empty(s);
 	if (is_stray_path(&work->packet))
 		return DROP_STRAY_SEGMENT;
-	why = nat_choose(ctx, work, s, external);
-	n = node_now(); /* not before: it would take stack meanwhile */
-	if (!why)
-		why = n ? nat_store(ctx, work, n) : DROP_BACKEND_LOST;
-	if (!why)
-		nat_count(work, s);
-	return why;
+	return nat_choose(ctx, work, s, external);
 }
 
 /*
@@ -214,23 +206,16 @@ static __always_inline enum drop_reason ct_keep_outside(struct scratch *work, __
 }
 
 /*
- * Begins a flow that is no service's: of a pod to somebody outside under an address of the node, or one beside another's answers
- * under its own, which needs but another port. On DROP_NONE both entries are there.
+ * What a flow is to be that is no service's: of a pod to somebody outside under an address of the node, or one beside another's answers
+ * under its own, which needs but another port.
  */
-__noinline int nat_source(ctx_t *ctx, __u32 flags)
+static __always_inline enum drop_reason nat_to_source(ctx_t *ctx, struct scratch *work, __u32 flags)
 {
-	const struct node *n = node_now();
-	struct scratch *work = scratch();
-	const struct packet *p;
-	struct nat_pair *pair;
-	enum drop_reason why;
+	const struct packet *p = &work->packet;
+	struct nat_pair *pair = &work->pair;
 
-	if (!n || !work)
-		return DROP_NAT_ADDRESS;
-	p = &work->packet;
 	if (is_stray_path(p))
 		return DROP_STRAY_SEGMENT;
-	pair = &work->pair;
 	pair->mapping.dst = p->dst;
 	pair->mapping.sport = p->sport;
 	pair->mapping.dport = p->dport;
@@ -244,28 +229,36 @@ __noinline int nat_source(ctx_t *ctx, __u32 flags)
 		pair->way = 0;
 		pair->flags |= FLOW_BESIDE;
 		besides_note(tick_s());
-		return nat_store(ctx, work, n);
+		return DROP_NONE;
 	}
-	why = snat_choose(ctx, work, &p->src);
-	return why ? why : nat_store(ctx, work, n);
+	return snat_choose(ctx, &p->src);
 }
 
-/* Begins the flow of a packet to a service; work->sender is found. *f is set on DROP_NONE, to what was stored. */
+/*
+ * Begins the flow of a packet to a service, as nat_to_backend(); work->sender is found. The client's port is kept unless its address is
+ * not, or the backend knows it from another flow. On DROP_NONE both entries are there, and *f is what was stored.
+ */
 static __always_inline enum drop_reason ct_begin(ctx_t *ctx, struct scratch *work, const struct service *s,
 						 bool external, struct flow **f)
 {
-	enum drop_reason why = nat_begin(ctx, s, external);
+	enum drop_reason why = nat_to_backend(ctx, s, external);
 
 	if (!why)
-		*f = &work->flow;
-	return why;
+		why = nat_store(ctx);
+	if (why)
+		return why;
+	nat_count(work, s);
+	*f = &work->flow;
+	return DROP_NONE;
 }
 
-/* Begins a flow under another source, as nat_source(); otherwise as ct_begin(). */
+/* Begins a flow under another source, as nat_to_source(); otherwise as ct_begin(). */
 static __always_inline enum drop_reason ct_source(ctx_t *ctx, struct scratch *work, __u32 flags, struct flow **f)
 {
-	enum drop_reason why = nat_source(ctx, flags);
+	enum drop_reason why = nat_to_source(ctx, work, flags);
 
+	if (!why)
+		why = nat_store(ctx);
 	if (!why)
 		*f = &work->flow;
 	return why;

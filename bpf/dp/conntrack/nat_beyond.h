@@ -22,16 +22,15 @@ static __always_inline bool passes_through(const struct scratch *work, const str
 }
 
 /*
- * Begins the flow of who is outside to a service, as nat_begin(), where it passes through; work->sender is found. False: it does
+ * Begins the flow of who is outside to a service, as ct_begin(), where it passes through; work->sender is found. False: it does
  * not, or cannot begin. Then nothing was stored, and tc chooses again.
  */
 __noinline int nat_begin_beyond(ctx_t *ctx, const struct service *s)
 {
-	const struct node *n = node_now();
 	struct scratch *work = scratch();
 	struct nat_pair *pair;
 
-	if (!s || !n || !work)
+	if (!s || !work)
 		return false;
 	pair = &work->pair;
 	if (!source_is_served(s, &work->packet.src))
@@ -39,7 +38,7 @@ __noinline int nat_begin_beyond(ctx_t *ctx, const struct service *s)
 	if (nat_choose(ctx, work, s, true) || addr_equal(&pair->mapping.src, &work->packet.src))
 		return false;
 	location_of(&pair->mapping.dst, &pair->backend);
-	if (!is_beyond(&pair->backend) || nat_store(ctx, work, n))
+	if (!is_beyond(&pair->backend) || nat_store(ctx))
 		return false;
 	nat_count(work, s);
 	return true;

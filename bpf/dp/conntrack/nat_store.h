@@ -10,7 +10,7 @@
 
 /*
  * Stores the entry that answers will find. Never takes one that is in use by another flow.
- * Returns as flow_insert(). A function of its own, verified once and not in every turn of nat_reserve_port()'s loop.
+ * Returns as flow_insert(). A function of its own, verified once.
  */
 __noinline int nat_put_reverse(const struct packet *p, const struct nat_pair *pair)
 {
@@ -59,7 +59,7 @@ __noinline int nat_end_other(void)
 	old = flow_find(key);
 	if (!old || !flow_read(old, key, &work->found))
 		return false;
-	if ((!nat_goes_on(work) && !flow_is_closed(work, key->protocol)) || !ct_delete(work, key))
+	if ((!nat_goes_on(work) && !flow_is_closed(key->protocol)) || !ct_delete(key))
 		return false;
 	cache_void();
 	return true;
@@ -135,28 +135,40 @@ static __always_inline int nat_store_forward(struct scratch *work)
 	return error;
 }
 
-/* Stores the reverse entry under the first free source port. */
-static __noinline enum drop_reason nat_reserve_port(ctx_t *ctx, struct scratch *work, const struct node *n)
+/* Stores the reverse entry under the source port of one try. Returns as flow_insert(); FLOW_EXISTS too where it is none for the flow. */
+__noinline int nat_try_port(ctx_t *ctx, __u32 try)
 {
-	const struct packet *p = &work->packet;
-	struct nat_pair *pair = &work->pair;
+	struct scratch *work = scratch();
+	const struct packet *p;
+	struct nat_pair *pair;
+	int port;
 
-	if (!n->nat_port_min) /* the node's own sockets, services and pods have them all */
+	if (!work)
+		return FLOWS_FULL;
+	p = &work->packet;
+	pair = &work->pair;
+	port = nat_port(p, try);
+	if (!port)
+		return FLOW_EXISTS;
+	pair->mapping.sport = port;
+	if (p->flags & PACKET_ECHO)
+		pair->mapping.dport = port;
+	/* under a port of the node's own, towards the same server, both would be one flow */
+	if (work->sender.remote_id != REMOTE_SELF && socket_gets_answers(ctx, &pair->mapping))
+		return FLOW_EXISTS;
+	return nat_store_reverse(p, work);
+}
+
+/* Stores the reverse entry under the first free source port. */
+static __always_inline enum drop_reason nat_reserve_port(ctx_t *ctx)
+{
+	const struct node *n = node_now();
+
+	if (!n || !n->nat_port_min) /* the node's own sockets, services and pods have them all */
 		return DROP_NAT_PORTS;
 	for (int i = 0; i < 2 * NAT_TRIES; i++) {
-		int error, port = nat_port(p, i);
+		int error = nat_try_port(ctx, i);
 
-		if (!port)
-			continue;
-		pair->mapping.sport = port;
-		if (p->flags & PACKET_ECHO)
-			pair->mapping.dport = port;
-		/* under a port of the node's own, towards the same server, both would be one flow */
-		if (work->sender.remote_id != REMOTE_SELF && socket_gets_answers(ctx, &pair->mapping))
-			continue;
-		error = nat_store_reverse(p, work);
-		if (!error)
-			return DROP_NONE;
 		if (error != FLOW_EXISTS)
 			return share_reason(error);
 	}
@@ -167,23 +179,32 @@ static __noinline enum drop_reason nat_reserve_port(ctx_t *ctx, struct scratch *
  * Is it the node itself that is to answer while flows move? By a program that does not know the flow its answer would leave as it is,
  * as what is no flow's does.
  */
-__noinline int nat_waits(void)
+static __always_inline bool nat_waits(const struct scratch *work)
 {
-	struct scratch *work = scratch();
-
-	if (!work || work->pair.backend.remote_id != REMOTE_SELF)
-		return DROP_NONE;
-	return flow_waits(&work->packet) ? DROP_FLOW_MOVES : DROP_NONE;
+	return work->pair.backend.remote_id == REMOTE_SELF && flow_waits(&work->packet);
 }
 
-/* May the flow begin: who asks, as known by itself, and where it is sent? */
-static __always_inline enum drop_reason nat_judge(struct scratch *work, const struct packet *p)
+/* May the flow begin: who asks, as known by itself, and where it is sent? Finds where both are. */
+__noinline int nat_judge(void)
 {
-	const struct nat_pair *pair = &work->pair;
-	struct policy_question *q = &work->question;
+	struct scratch *work = scratch();
+	struct policy_question *q;
+	const struct packet *p;
+	struct nat_pair *pair;
 
+	if (!work)
+		return DROP_POLICY_UNKNOWN;
+	pair = &work->pair;
+	pair->client = work->sender;
+	location_of(&pair->mapping.dst, &pair->backend);
+	if (pair->flags & FLOW_TUNNEL)
+		location_forward(&pair->mapping.dst, &pair->backend);
+	if (nat_waits(work))
+		return DROP_FLOW_MOVES;
 	if (!policy_concerns(&pair->client, &pair->backend))
 		return DROP_NONE;
+	p = &work->packet;
+	q = &work->question;
 	q->client = p->src;
 	q->server = pair->mapping.dst;
 	q->client_at = pair->client;
@@ -194,22 +215,18 @@ static __always_inline enum drop_reason nat_judge(struct scratch *work, const st
 }
 
 /* Stores both entries, with another source port where the source is another or the backend knows this one. */
-static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *work, const struct node *n)
+__noinline int nat_store_both(ctx_t *ctx)
 {
-	const struct packet *p = &work->packet;
-	struct nat_pair *pair = &work->pair;
+	struct scratch *work = scratch();
+	const struct packet *p;
+	struct nat_pair *pair;
 	enum drop_reason why;
 	int error;
 
-	pair->client = work->sender;
-	location_of(&pair->mapping.dst, &pair->backend);
-	if (pair->flags & FLOW_TUNNEL)
-		location_forward(&pair->mapping.dst, &pair->backend);
-	why = nat_waits();
-	if (!why)
-		why = nat_judge(work, p);
-	if (why)
-		return why;
+	if (!work)
+		return DROP_CONNTRACK_FULL;
+	p = &work->packet;
+	pair = &work->pair;
 	share_ask(work, &pair->client, 2);
 	error = addr_equal(&pair->mapping.src, &p->src) && !work->ct.is_beside ? nat_store_reverse(p, work)
 									       : FLOW_EXISTS;
@@ -217,7 +234,7 @@ static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *wo
 		why = DROP_FLOW_MOVES; /* the port may be one of a flow that is on its way */
 	} else if (error == FLOW_EXISTS) {
 		pair->flags &= ~FLOW_DSR; /* of another port the backend's node knows nothing: this one undoes it */
-		why = nat_reserve_port(ctx, work, n);
+		why = nat_reserve_port(ctx);
 	} else {
 		why = share_reason(error);
 	}
@@ -227,6 +244,14 @@ static __always_inline enum drop_reason nat_store(ctx_t *ctx, struct scratch *wo
 	if (error)
 		nat_forget_reverse(work);
 	return share_answer(work, share_reason(error), 2);
+}
+
+/* Stores a flow's pair, if the flow may begin. */
+static __always_inline enum drop_reason nat_store(ctx_t *ctx)
+{
+	enum drop_reason why = nat_judge();
+
+	return why ? why : (enum drop_reason)nat_store_both(ctx);
 }
 
 #endif

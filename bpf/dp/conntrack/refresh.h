@@ -15,13 +15,17 @@ static __always_inline struct flow *flow_other_half(struct scratch *work, __u8 p
 }
 
 /* Is the connection over that was found? */
-static __noinline bool flow_is_closed(struct scratch *work, __u8 protocol)
+__noinline int flow_is_closed(__u8 protocol)
 {
-	__u32 flags = work->found.flags;
+	struct scratch *work = scratch();
+	struct flow *other;
+	__u32 flags;
 
+	if (!work)
+		return false;
+	flags = work->found.flags;
 	if (flow_has_pair(flags)) {
-		struct flow *other = flow_other_half(work, protocol);
-
+		other = flow_other_half(work, protocol);
 		if (!other && flags & FLOW_FORWARD) /* which is stored behind its other half, and is no flow without */
 			return true;
 		if (other)
@@ -119,10 +123,10 @@ __noinline int location_forward(const ip_addr *addr, struct peer_location *peer)
 }
 
 /*
- * Finds anew where both ends are. Of a flow from another node's client that end stays where it was found: behind that node. A
- * function of its own, for flows that are FLOW_TUNNEL.
+ * Finds anew where both ends are. Of a flow that another node sends on for its client, untranslated, that end stays where it was found:
+ * behind that node.
  */
-__noinline int ct_refresh_forwarded(const struct flow_key *key, struct flow *f)
+__noinline int ct_refresh_ends(const struct flow_key *key, struct flow *f)
 {
 	struct scratch *work = scratch();
 	struct tuple *t;
@@ -130,45 +134,26 @@ __noinline int ct_refresh_forwarded(const struct flow_key *key, struct flow *f)
 	__u16 via;
 
 	if (!key || !f || !work)
-		return false;
-	t = &work->inner; /* Linux 6.1 looks up no key that a function was given */
+		return 0;
+	t = &work->inner;
 	origin_hi = !!(f->flags & FLOW_ORIGIN_HI);
 	t->src = origin_hi ? key->hi_addr : key->lo_addr;
 	t->dst = origin_hi ? key->lo_addr : key->hi_addr;
-	via = f->ends[origin_hi].remote_id;
+	/* whom a translated packet reaches stands not in the key: the backend there, the client back */
 	if (f->flags & FLOW_FORWARD)
 		t->dst = f->to_dst;
 	else if (f->flags & FLOW_REVERSE)
 		t->src = f->to_dst;
+	via = f->ends[origin_hi].remote_id;
 	location_of(&t->src, &f->ends[origin_hi]);
 	location_of(&t->dst, &f->ends[!origin_hi]);
+	if (!(f->flags & FLOW_TUNNEL))
+		return 0;
 	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE))
 		location_forward(&t->dst, &f->ends[!origin_hi]);
 	else
 		f->ends[origin_hi].remote_id = via;
-	return true;
-}
-
-/* Finds anew where both ends are. */
-static __always_inline void ct_refresh_ends(const struct flow_key *key, struct flow *f)
-{
-	bool origin_hi = f->flags & FLOW_ORIGIN_HI;
-	const ip_addr *lo = &key->lo_addr, *hi = &key->hi_addr;
-
-	if (f->flags & FLOW_TUNNEL) {
-		ct_refresh_forwarded(key, f);
-		return;
-	}
-
-	/* whom a translated packet reaches stands not in the key: the backend there, the client back */
-	if (f->flags & (FLOW_FORWARD | FLOW_REVERSE)) {
-		if (!!(f->flags & FLOW_FORWARD) == origin_hi)
-			lo = &f->to_dst;
-		else
-			hi = &f->to_dst;
-	}
-	location_of(lo, &f->ends[0]);
-	location_of(hi, &f->ends[1]);
+	return 0;
 }
 
 /* Are both ends where the flow has them, and has its set lost no backend since? */
@@ -183,10 +168,21 @@ static __always_inline bool flow_holds(const struct flow *f, __u32 revision)
  * read: the entry stays as it is. False when the flow must begin anew: it would go elsewhere now, and the protocol has no
  * connection to lose, or its answers would not come back.
  */
-static __noinline bool ct_refresh(const struct flow_key *key, struct flow *f, const struct packet *p, __u32 revision)
+__noinline int ct_refresh(void)
 {
-	__u32 set = f->set_id ? set_revision(f->set_id) : 0;
+	struct scratch *work = scratch();
+	const struct flow_key *key;
+	const struct packet *p;
+	__u32 set, revision;
+	struct flow *f;
 
+	if (!work)
+		return false;
+	p = &work->packet;
+	f = &work->found;
+	key = &work->key;
+	revision = work->ct.revision;
+	set = f->set_id ? set_revision(f->set_id) : 0;
 	fence_reads(); /* the set's revision is read, its backends are not */
 	if (f->revision != revision && flow_source_left(key, f))
 		return false;

@@ -158,7 +158,7 @@ static __always_inline struct shortcut *shortcut_room(struct shortcut_set *set, 
 }
 
 /* The line that a packet's key is to have; NULL: it is none for the shortcut, or there is no room. */
-static __noinline struct shortcut *shortcut_claim(const struct packet *p, __u32 stamp)
+static __always_inline struct shortcut *shortcut_claim(const struct packet *p, __u32 stamp)
 {
 	struct shortcut_key key = {
 		.src = p->src.w[3], .dst = p->dst.w[3], .sport = p->sport, .dport = p->dport, .protocol = p->protocol};
@@ -182,11 +182,16 @@ static __noinline struct shortcut *shortcut_claim(const struct packet *p, __u32 
 }
 
 /* What a line says of its flow, for one direction. */
-static __noinline void shortcut_fill(struct shortcut *s, const struct flow *f, bool src_hi)
+__noinline int shortcut_fill(struct shortcut *s, const struct flow *f, __u32 src_hi)
 {
-	const struct peer_location *from = &f->ends[src_hi], *to = &f->ends[!src_hi];
-	bool translates = flow_translates(f, src_hi);
+	const struct peer_location *from, *to;
+	bool translates;
 
+	if (!s || !f)
+		return 0;
+	from = &f->ends[src_hi & 1];
+	to = &f->ends[!(src_hi & 1)];
+	translates = flow_translates(f, src_hi);
 	s->to_src = translates ? f->to_src.w[3] : s->key.src;
 	s->to_dst = translates ? f->to_dst.w[3] : s->key.dst;
 	s->to_sport = translates ? f->to_sport : s->key.sport;
@@ -200,26 +205,28 @@ static __noinline void shortcut_fill(struct shortcut *s, const struct flow *f, b
 	s->until = f->seen_s + (flow_is_settled(f, s->key.protocol) ? CACHE_S : SHORTCUT_UNSETTLED_S);
 	s->addresses_diff = csum_diff_addresses(s);
 	s->ports_diff = csum_diff_ports(s);
+	return 0;
 }
 
 /*
  * Keeps what is known of a flow that was found after the epoch was read, for the direction of a packet. False: it is
  * none for the shortcut, or there is no room.
  */
-static __always_inline bool shortcut_keep(const struct packet *p, const struct flow *f, bool src_hi, __u32 epoch)
+__noinline int shortcut_keep(const struct packet *p, const struct flow *f, __u32 src_hi, __u32 epoch)
 {
 	struct shortcut *s;
 
-	if (IS_AT_VF || !f->ends[0].slot || !f->ends[1].slot)
+	if (!p || !f || IS_AT_VF || !f->ends[0].slot || !f->ends[1].slot)
 		return false;
 	if (f->ends[0].slot == f->ends[1].slot && !flow_translates(f, src_hi))
 		return false; /* by a range that has become the sender's own: is_routed_back() */
 	if (f->flags & FLOW_BY_STACK || is_chained(&f->ends[0]) || is_chained(&f->ends[1]))
 		return false;
 	s = shortcut_claim(p, shortcut_stamp(epoch, f->revision));
-	if (s)
-		shortcut_fill(s, f, src_hi);
-	return s;
+	if (!s)
+		return false;
+	shortcut_fill(s, f, src_hi);
+	return true;
 }
 
 #endif

@@ -43,7 +43,7 @@ static __always_inline ip_addr snat_answer(const struct scratch *work, const str
  * Has the mapping's source be the one of the way. It stays the node's where there is no way, or one by a device on which no
  * program would see the answers.
  */
-static __noinline void snat_from_route(ctx_t *ctx, struct scratch *work, const ip_addr *src)
+static __always_inline void snat_from_route(ctx_t *ctx, struct scratch *work, const ip_addr *src)
 {
 	bool is_named = routes_name_source;
 	struct uplink *by;
@@ -72,19 +72,27 @@ static __noinline void snat_from_route(ctx_t *ctx, struct scratch *work, const i
  * Chooses the source of the mapping whose destination is chosen, for packets from src. Another node takes from its tunnel what this one is known
  * under, and whoever is on this node is reached by no route.
  */
-static __always_inline enum drop_reason snat_choose(ctx_t *ctx, struct scratch *work, const ip_addr *src)
+__noinline int snat_by_way(ctx_t *ctx, const ip_addr *src)
 {
-	struct nat_pair *pair = &work->pair;
 	const struct node *n = node_now();
+	struct scratch *work = scratch();
+	struct nat_pair *pair;
 
-	if (!n || IS_AT_VF) /* a pod that asks itself through a VF */
+	if (!src || !n || !work)
 		return DROP_NAT_ADDRESS;
+	pair = &work->pair;
 	pair->mapping.src = work->packet.flags & PACKET_V4 ? n->addr4 : n->addr6;
 	pair->way = 0;
 	location_of(&pair->mapping.dst, &pair->backend);
 	if (!is_located_here(&pair->backend) && !remote_is_tunnel(pair->backend.remote_id))
 		snat_from_route(ctx, work, src);
 	return addr_is_zero(&pair->mapping.src) ? DROP_NAT_ADDRESS : DROP_NONE;
+}
+
+/* As snat_by_way(). A pod that asks itself through a VF has no other source. */
+static __always_inline enum drop_reason snat_choose(ctx_t *ctx, const ip_addr *src)
+{
+	return IS_AT_VF ? DROP_NAT_ADDRESS : snat_by_way(ctx, src);
 }
 
 /* What is to be known of a packet's way, when it is translated by its flow. An answer goes by the way of who was asked. */

@@ -14,7 +14,7 @@ static __noinline bool has_way_moved(ctx_t *ctx, struct scratch *work)
 	struct nat_pair *pair = &work->pair;
 
 	pair->mapping.dst = work->packet.dst;
-	return !snat_choose(ctx, work, &work->way_src) && !addr_equal(&pair->mapping.src, &work->packet.src);
+	return !snat_choose(ctx, &work->way_src) && !addr_equal(&pair->mapping.src, &work->packet.src);
 }
 
 /*
