@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "24429b41e6cd"
+LAYOUT: Final = "718fe009c7ec"
 """The fingerprint of all that follows."""
 
 

@@ -56,6 +56,21 @@ static __always_inline void slot_lost(const struct fragment_slot *w)
 	count(w->hook, DROP_FRAGMENT_ALONE, w->length);
 }
 
+/* Makes a place ours, if it is free, or its fragment has waited too long, or may be lost. A step of its own, verified once. */
+__noinline int slot_try(__u32 index, bool may_lose)
+{
+	struct fragment_slot *w = bpf_map_lookup_elem(&fragment_slots, &index);
+
+	if (!w)
+		return false;
+	if (slot_change(w, SLOT_FREE, SLOT_BUSY))
+		return true;
+	if ((!may_lose && fragment_is_fresh(tick_s(), w->seen_s)) || !slot_change(w, SLOT_READY, SLOT_BUSY))
+		return false;
+	slot_lost(w);
+	return true;
+}
+
 /*
  * Makes one place of a source's group ours: one that is free, or whose fragment has waited too long, or any when all are taken. Returns
  * its index; negative: none is to be had.
@@ -70,17 +85,9 @@ __noinline int slot_take(const ip_addr *src)
 	/* once round for a free one, then for one that can be taken from another datagram */
 	for (__u32 i = 0; i < 2 * SLOTS_PER_GROUP; i++) {
 		__u32 index = group + ((first + i) & (SLOTS_PER_GROUP - 1));
-		struct fragment_slot *w = bpf_map_lookup_elem(&fragment_slots, &index);
 
-		if (!w)
-			return -1;
-		if (slot_change(w, SLOT_FREE, SLOT_BUSY))
+		if (slot_try(index, i >= SLOTS_PER_GROUP))
 			return index;
-		if ((i >= SLOTS_PER_GROUP || !fragment_is_fresh(tick_s(), w->seen_s)) &&
-		    slot_change(w, SLOT_READY, SLOT_BUSY)) {
-			slot_lost(w);
-			return index;
-		}
 	}
 	return -1;
 }

@@ -115,11 +115,12 @@ struct scratch {
 	__u32 entries;	/* that this CPU has made */
 	__u32 fill;	/* of the flow table, as seen by where these were put: see flow_insert.h */
 	__u32 drops;	/* that this CPU has kept */
-	__u32 option;	/* of a TCP header, that is read next */
+	__u32 option;	/* of an SCTP packet's parameters, that is read next */
 	__u8 options[64]; /* of a TCP header, which has 40 octets of them at most */
 	__be32 part[128]; /* of a packet that is divided: what is summed up, or what it begins with */
 	__u64 tick;	  /* jiffies when moment was read */
 	__u32 moment;
+	__u32 sum; /* of a packet that is divided */
 };
 
 struct {

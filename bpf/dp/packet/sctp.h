@@ -42,7 +42,7 @@ static __always_inline bool is_sctp_sum_left(ctx_t *ctx, __le32 checksum)
 /*
  * Makes padding of the other addresses that an INIT or INIT ACK says its sender has: past a translation they lead to an end that knows of
  * no such association, and would end the one that there is. Returns what that adds to the checksum. The place read next is kept in memory,
- * as in mss_find().
+ * of which the verifier knows nothing: it would follow each way through the parameters.
  */
 __noinline __u32 sctp_hide_addresses(ctx_t *ctx, const struct packet *p)
 {

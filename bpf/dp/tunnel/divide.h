@@ -46,23 +46,40 @@ static __always_inline bool is_divided_here(const ctx_t *ctx, const struct packe
 	return (void *)(ip + 1) <= ctx_end(ctx) && (ip->nexthdr == IPPROTO_UDP || ip->nexthdr == IPPROTO_FRAGMENT);
 }
 
+/*
+ * Adds the next octets of the datagram, of which so many are left, to the sum in the scratch. Returns how many they were; 0: they cannot be
+ * read. A step of its own, verified once.
+ */
+__noinline int sum_part(ctx_t *ctx, __u32 at, __u32 left)
+{
+	int octets = left < SUMMED_OCTETS ? left : SUMMED_OCTETS;
+	struct scratch *work = scratch();
+
+	if (!work)
+		return 0;
+	if (octets < SUMMED_OCTETS)
+		memset(work->part, 0, sizeof(work->part));
+	barrier_var(octets); /* the compiler knows its range, Linux 6.1's verifier does not */
+	if (octets < 1)
+		return 0;
+	barrier_var(octets); /* else both comparisons become one of a difference, of which that one learns nothing */
+	if (octets > SUMMED_OCTETS || !ctx_load(ctx, at, work->part, octets))
+		return 0;
+	work->sum = bpf_csum_diff(NULL, 0, work->part, SUMMED_OCTETS, work->sum);
+	return octets;
+}
+
 /* Adds up the datagram from its transport header on, with what its checksum field holds. False: it cannot be read. */
-static __noinline bool sum_up(ctx_t *ctx, struct scratch *work, __u32 *sum)
+static __always_inline bool sum_up(ctx_t *ctx, struct scratch *work)
 {
 	__u32 at = work->packet.l4, left = work->packet.length;
 
-	*sum = 0;
+	work->sum = 0;
 	for (int i = 0; i <= DIVIDED_OCTETS / SUMMED_OCTETS && left; i++) {
-		__u32 octets = left;
+		__u32 octets = sum_part(ctx, at, left);
 
-		barrier_var(octets); /* what is compared is what is read by, which 6.1's verifier knows of no copy */
-		if (octets > SUMMED_OCTETS)
-			octets = SUMMED_OCTETS;
-		if (octets < SUMMED_OCTETS)
-			memset(work->part, 0, sizeof(work->part));
-		if (!octets || !ctx_load(ctx, at, work->part, octets))
+		if (!octets)
 			return false;
-		*sum = bpf_csum_diff(NULL, 0, work->part, SUMMED_OCTETS, *sum);
 		at += octets;
 		left -= octets;
 	}
@@ -76,9 +93,9 @@ static __always_inline bool complete_sum(ctx_t *ctx, struct scratch *work)
 	__u32 sum = 0;
 
 	if (ctx_sum(ctx, true) == CTX_SUM_PARTIAL) {
-		if (!sum_up(ctx, work, &sum))
+		if (!sum_up(ctx, work))
 			return false;
-		sum = (__u16)~csum_16(sum);
+		sum = (__u16)~csum_16(work->sum);
 		if (!sum)
 			sum = 0xffff; /* zero says that there is none (RFC 768) */
 	}

@@ -14,15 +14,32 @@ enum {
 };
 
 /*
- * Where the maximum segment size stands in the frame; 0: the segment has none. The place read next is kept in memory, of
- * which the verifier knows nothing: it would follow each of 2^40 ways through the options.
+ * Where the option behind one begins, of so many octets of them; its own place where it is the maximum segment size, negative where
+ * nothing follows. A function of its own: of what it returns the verifier knows nothing, which would follow each of 2^40 ways through the
+ * options.
  */
+__noinline int mss_next(__u32 at, __u32 octets)
+{
+	const struct scratch *work = scratch();
+	const __u8 *option;
+
+	if (!work || at + TCP_OPTION_MSS_LENGTH > octets)
+		return -1;
+	option = &work->options[at & (sizeof(work->options) - 1)];
+	if (option[0] == TCP_OPTION_NONE)
+		return at + 1;
+	if (option[0] == TCP_OPTION_MSS)
+		return option[1] == TCP_OPTION_MSS_LENGTH ? (int)at : -1;
+	return option[0] == TCP_OPTION_END || option[1] < 2 ? -1 : (int)at + option[1];
+}
+
+/* Where the maximum segment size stands in the frame; 0: the segment has none. */
 static __noinline __u32 mss_find(ctx_t *ctx, const struct packet *p)
 {
 	struct scratch *work = scratch();
-	volatile __u32 *next;
 	struct tcphdr tcp;
 	__u32 octets;
+	int at = 0;
 
 	if (!work || !ctx_load(ctx, p->l4, &tcp, sizeof(tcp)))
 		return 0;
@@ -32,22 +49,14 @@ static __noinline __u32 mss_find(ctx_t *ctx, const struct packet *p)
 	barrier_var(octets);
 	if (octets > TCP_OPTIONS || !ctx_load(ctx, p->l4 + sizeof(tcp), work->options, octets))
 		return 0;
-	next = &work->option;
-	*next = 0;
 	for (int i = 0; i < TCP_OPTIONS; i++) {
-		__u32 at = *next;
-		__u8 *option = &work->options[at & 63];
+		int next = mss_next(at, octets);
 
-		if (at + TCP_OPTION_MSS_LENGTH > octets || option[0] == TCP_OPTION_END)
+		if (next == at)
+			return p->l4 + sizeof(tcp) + at + 2;
+		if (next < 0)
 			return 0;
-		if (option[0] == TCP_OPTION_MSS)
-			return option[1] == TCP_OPTION_MSS_LENGTH ? p->l4 + sizeof(tcp) + at + 2 : 0;
-		if (option[0] == TCP_OPTION_NONE)
-			*next = at + 1;
-		else if (option[1] < 2)
-			return 0;
-		else
-			*next = at + option[1];
+		at = next;
 	}
 	return 0;
 }
