@@ -175,7 +175,7 @@ static __always_inline int end(ctx_t *ctx, struct scratch *work, enum drop_reaso
 	struct forward *to = &work->forward;
 
 	if (why || to->audited)
-		drop_keep(work, why ? why : to->audited, why ? 0 : DROP_AUDITED);
+		drop_keep(why ? why : to->audited, why ? 0 : DROP_AUDITED);
 	if (why && to->hook == HOOK_POD_INGRESS)
 		why = answer(ctx, why);
 	if (why || to->audited)

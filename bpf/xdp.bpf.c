@@ -12,7 +12,7 @@
 /* Ends a packet that is not to go on. */
 static __noinline int drop(struct scratch *work, enum drop_reason why)
 {
-	drop_keep(work, why, 0);
+	drop_keep(why, 0);
 	drop_kept(work, why);
 	count(HOOK_XDP, why, work->forward.octets);
 	return XDP_DROP;

@@ -86,7 +86,7 @@ __noinline int finish(ctx_t *ctx, int why)
 	if (!why)
 		why = deliver(ctx, &work->packet, to, &verdict);
 	if (why || to->audited)
-		drop_keep(work, why ? why : to->audited, why ? 0 : DROP_AUDITED);
+		drop_keep(why ? why : to->audited, why ? 0 : DROP_AUDITED);
 	if (why)
 		why = answer(ctx, why);
 	if (why || to->audited)

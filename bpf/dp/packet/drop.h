@@ -56,14 +56,19 @@ static __always_inline struct drop_event *drop_at(const struct scratch *work)
 }
 
 /* Keeps what is dropped for whoever looks; the packet is still what it was, or what it had been translated to. */
-static __always_inline void drop_keep(struct scratch *work, enum drop_reason why, __u8 flags)
+__noinline int drop_keep(__u32 why, __u32 flags)
 {
-	struct drop_event *e = drop_at(work);
 	bool is_policys = why == DROP_POLICY_INGRESS || why == DROP_POLICY_EGRESS || why == DROP_POLICY_UNKNOWN;
-	const struct packet *p = &work->packet;
+	struct scratch *work = scratch();
+	const struct packet *p;
+	struct drop_event *e;
 
+	if (!work)
+		return 0;
+	p = &work->packet;
+	e = drop_at(work);
 	if (!e)
-		return;
+		return 0;
 	e->src = p->src;
 	e->dst = p->dst;
 	e->sport = p->sport;
@@ -76,6 +81,7 @@ static __always_inline void drop_keep(struct scratch *work, enum drop_reason why
 	e->receiver = is_policys ? work->question.server_at.slot : 0;
 	e->policy = is_policys ? work->policy : 0;
 	e->at_ns = bpf_ktime_get_coarse_ns();
+	return 0;
 }
 
 /* Says why what was kept was dropped in the end; the next has another place. */

@@ -42,18 +42,24 @@ static __always_inline void policy_count(const struct judgement *j, enum directi
 }
 
 /* Why a pod's rules of one direction do not let pass what is to or from a peer; DROP_NONE: they do. */
-static __always_inline enum drop_reason policy_judge(struct scratch *work, const struct pod_policy *pod, bool is_egress)
+__noinline int policy_judge(const struct pod_policy *pod, bool is_egress)
 {
-	const struct policy_question *q = &work->question;
-	__u16 number = is_egress ? pod->egress : pod->ingress;
 	enum direction direction = is_egress ? DIRECTION_EGRESS : DIRECTION_INGRESS;
-	__u16 network = IS_AT_VF ? pod->network : 0;
-	bool audited = pod->flags & POLICY_AUDITED;
+	struct scratch *work = scratch();
+	const struct policy_question *q;
 	const struct rule *rule;
 	enum drop_reason why;
 	struct judgement j;
+	__u16 number, network;
+	bool audited;
 	__u32 class;
 
+	if (!pod || !work)
+		return DROP_POLICY_UNKNOWN;
+	q = &work->question;
+	number = is_egress ? pod->egress : pod->ingress;
+	network = IS_AT_VF ? pod->network : 0;
+	audited = pod->flags & POLICY_AUDITED;
 	if (number == RULES_UNKNOWN)
 		return DROP_POLICY_UNKNOWN;
 	class = is_egress ? peer_class_of(&q->server, &q->server_at, network)
@@ -112,12 +118,12 @@ __noinline int policy_check(void)
 			return DROP_NONE;
 	}
 	if (client && client->egress != RULES_NONE) {
-		why = policy_judge(work, client, true);
+		why = policy_judge(client, true);
 		if (why)
 			return why;
 	}
 	if (server && server->ingress != RULES_NONE && !is_own_node(q))
-		return policy_judge(work, server, false);
+		return policy_judge(server, false);
 	return DROP_NONE;
 }
 
