@@ -82,8 +82,8 @@ static __noinline bool is_asked_of_nobody(struct bpf_sock_addr *ctx, const struc
  * the service's address stays. So it does, where it may, for a datagram socket that has the backend of another service already,
  * and where nothing more can be kept: else whoever opens sockets enough would have all others' hear of backends.
  */
-static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const struct peer *asked, struct service *s,
-					       const ip_addr *from, bool may_stay)
+static __always_inline struct backend *sock_backend(struct bpf_sock_addr *ctx, const struct peer *asked,
+						    const struct service *s, const ip_addr *from, bool may_stay)
 {
 	struct sock_peer_key key = {.cookie = cookie_of(ctx)};
 	struct backend *b = NULL;
@@ -107,13 +107,31 @@ static __noinline struct backend *sock_backend(struct bpf_sock_addr *ctx, const 
 	return left ? NULL : b;
 }
 
+/* Replaces the service's address by that of sock_backend(), if there is one. Not static: verified once, whoever asks. */
+__noinline int give_backend(struct bpf_sock_addr *ctx, struct peer *peer, const struct service *s, const ip_addr *from,
+			    bool may_stay)
+{
+	struct backend *b;
+
+	if (!peer || !s || !from)
+		return 0;
+	b = sock_backend(ctx, peer, s, from, may_stay);
+	if (!b)
+		return 0;
+	peer->addr = b->addr;
+	peer->port = b->port;
+	return 0;
+}
+
 /* Does a datagram socket go on with the backend that it had, where no backend takes new flows any more? */
-static __noinline bool sock_goes_on(struct bpf_sock_addr *ctx, const struct peer *asked, const struct service *s)
+__noinline int sock_goes_on(struct bpf_sock_addr *ctx, const struct peer *asked, const struct service *s)
 {
 	struct sock_peer_key key = {.cookie = cookie_of(ctx)};
 	bool left = false;
 	__u16 slot;
 
+	if (!asked || !s)
+		return false;
 	return ctx->type == DATAGRAM && !s->affinity_s && sock_peer_find(&key, asked, s, &slot, &left);
 }
 
@@ -124,8 +142,6 @@ static __noinline bool sock_goes_on(struct bpf_sock_addr *ctx, const struct peer
 static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, bool connects)
 {
 	struct client c = client_of(ctx);
-	struct peer asked = *peer;
-	struct backend *b;
 	struct service *s;
 	ip_addr from = {};
 	bool may_stay;
@@ -142,17 +158,12 @@ static __noinline int to_backend(struct bpf_sock_addr *ctx, struct peer *peer, b
 	client_address(&c, addr_is_v4(&peer->addr), &from);
 	if (!source_is_served(s, &from))
 		return 0; /* the devices drop what is sent, and count it */
-	if (!s->backends && !sock_goes_on(ctx, &asked, s))
+	if (!s->backends && !sock_goes_on(ctx, peer, s))
 		return s->flags & SERVICE_LOCAL ? 0 : CONNECTION_REFUSED;
 	may_stay = can_be_left(&c, peer);
 	if (may_stay && ctx->type == DATAGRAM && (connects || is_connected_to(ctx, peer)))
 		return 0; /* so that a connected datagram socket finds another backend when its own leaves */
-	b = sock_backend(ctx, &asked, s, &from, may_stay && c.pod);
-	if (!b)
-		return 0;
-	peer->addr = b->addr;
-	peer->port = b->port;
-	return 0;
+	return give_backend(ctx, peer, s, &from, may_stay && c.pod);
 }
 
 /* Replaces a backend's address by the service's that this socket asked for. */

@@ -24,6 +24,7 @@ struct {
 struct peer {
 	ip_addr addr;
 	__be16 port;
+	__u16 pad;
 };
 
 /* Who asks, as affinity knows clients. */
