@@ -15,7 +15,8 @@ from maps.verified import PROCESSED, STACK, Cost
 ROOM = 128  # octets of stack, at least: a large step's frame, or the two of a small one
 # of an object that each interface loads for itself: the longest that there is
 OWN: Mapping[str, int | bytes] = {"own_slot": 1, "own_addresses": bytes(range(128))}
-PROCESSED_AT_MOST = PROCESSED // 4  # instructions; other kernels' verifiers need up to twice as many
+# instructions; other kernels' verifiers need up to twice as many, and each start of an agent pays them
+PROCESSED_AT_MOST = PROCESSED // 10
 
 
 def costs(path: Path) -> Mapping[str, Cost]:
