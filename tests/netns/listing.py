@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 from agent.kernel.programs.clsact import name_of
 from agent.kernel.programs.hooks import SOCKET_HOOKS
@@ -25,6 +26,13 @@ def listing(node: Node) -> dict[str, object]:
         "cgroup": [len(_attached(node, kind)) for kind in SOCKET_HOOKS.values()],
         "nft": node.run("nft", "list", "ruleset"),
     }
+
+
+def await_rest(node: Node) -> None:
+    """Return when an agent that runs has written all that it had to: nothing has changed for a second."""
+    before: dict[str, object] = {}
+    while before != (before := listing(node)):  # pytest's own limit ends it
+        time.sleep(1.0)
 
 
 def sysctls(node: Node) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from tests.netns.bridged import DENIED_S, SETTLE_S, BridgedNode
 
 NODE_PORT, CHECK_PORT = 30080, 30900
+SERVED_S = 10.0  # within which an answer comes that is to come
 NODE_AT = ("192.0.2.1", "2001:db8::1")
 CLUSTER_IPS = {"here": ("10.96.0.10", "fd00:10:96::10"), "there": ("10.96.0.20", "fd00:10:96::20")}
 EXTERNAL = {"here": ("198.51.100.10", "2001:db8:e::10"), "there": ("198.51.100.20", "2001:db8:e::20")}
@@ -173,8 +174,11 @@ def asks(
     return found
 
 
-def errors(found: dict[str, str]) -> dict[str, str]:
-    """Those that had no answer."""
+def unserved(
+    site: BridgedNode, netns: str, targets: Iterable[tuple[str, int]], *, sockets: bool = False
+) -> dict[str, str]:
+    """Those of :func:`asks` that have no answer, in the time that a busy machine may take for one."""
+    found = asks(site, netns, targets, sockets=sockets, wait_s=SERVED_S)
     return {name: word for name, word in found.items() if word.isalpha()}
 
 

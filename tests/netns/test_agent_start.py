@@ -24,7 +24,7 @@ from tests.agent.watch.api_server import kubeconfig
 from tests.maps.flow_serial import serial
 from tests.netns.agents import READY_S, Node
 from tests.netns.dying import Dying
-from tests.netns.listing import listing, sysctls
+from tests.netns.listing import await_rest, listing, sysctls
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -218,8 +218,7 @@ def test_an_agent_that_is_given_other_folders_than_the_one_before_leaves_its_nod
         said = _refused(node, command, "--state-dir", node.root / "other")
         assert f"give --state-dir {node.root / 'state'}, or run sluiceway-agent cleanup with that first" in said
     with node.agent_runs():
-        while not (node.root / "conf/10-sluiceway.conflist").exists():  # comes soon; pytest's own limit ends it
-            time.sleep(0.05)
+        await_rest(node)
         said = _refused(node, "run", "--pin-root", node.bpffs / "other")
         assert f"--pin-root {node.pins}" in said
     node.run(*node.agent("cleanup")[len(node.inside) :])

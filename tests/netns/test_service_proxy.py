@@ -16,11 +16,11 @@ from tests.netns.served import (
     NODE_PORT,
     OVERLAY_POD,
     asks,
-    errors,
     neighbour,
     overlay,
     places,
     serve,
+    unserved,
     wait_attached,
     wait_refused,
     wait_served,
@@ -61,8 +61,8 @@ def all_are_served(site: BridgedNode, clients: list[str], *, sockets: bool) -> N
     """Pods, the node and the neighbour reach both services at each of their addresses, by TCP and UDP."""
     for name in ("here", "there"):
         for client in (*clients, site.node.name):
-            assert errors(asks(site, client, places(name), sockets=sockets)) == {}, (name, client)
-        assert errors(asks(site, site.far, places(name, outside=True))) == {}, name
+            assert unserved(site, client, places(name), sockets=sockets) == {}, (name, client)
+        assert unserved(site, site.far, places(name, outside=True)) == {}, name
 
 
 def started(site: BridgedNode, maker: str = "bridge") -> tuple[str, str]:
@@ -108,14 +108,14 @@ def test_policy_refusals_health_and_an_overlay_beside_it(site: BridgedNode) -> N
             "{podSelector: {matchLabels: {app: b}}, ingress: [{from: [{podSelector: {matchLabels: {app: a}}}]}]}"
         )
         wait_silent(site, site.far, outside)
-        assert errors(asks(site, a, pods)) == {}
+        assert unserved(site, a, pods) == {}
         site.policy("{podSelector: {matchLabels: {app: b}}, ingress: [{from: [{ipBlock: {cidr: 192.0.2.9/32}}]}]}")
         wait_served(site, site.far, [target for target in outside if "." in target[0]])
         assert set(asks(site, a, pods).values()) == {"TimeoutError"}
         assert set(asks(site, site.far, [target for target in outside if ":" in target[0]]).values()) == {
             "TimeoutError"
         }
-        assert errors(asks(site, site.node.name, pods)) == {}, "a node reaches its pods"
+        assert unserved(site, site.node.name, pods) == {}, "a node reaches its pods"
         site.policy()
         # load balancers hear who is well, and which node has endpoints
         for port in (10256, CHECK_PORT):
@@ -145,10 +145,10 @@ def test_a_duty_that_is_given_up_is_another_proxys(site: BridgedNode) -> None:
     outside = [(NODE_AT[0], NODE_PORT)]
     with site.node.agent_runs(*flags(site)):
         wait_attached(site, 2)
-        assert errors(asks(site, site.far, outside)) == errors(asks(site, a, vip)) == {}
+        assert unserved(site, site.far, outside) == unserved(site, a, vip) == {}
     with site.node.agent_runs(*flags(site, proxy="pods")):
         wait_refused(site, site.far, outside)  # by the node, on which nobody listens
-        assert errors(asks(site, a, vip)) == {}
+        assert unserved(site, a, vip) == {}
         assert not [link for link in (site.node.pins / "links").iterdir() if link.name.startswith("uplink_egress")]
     with site.node.agent_runs(*flags(site, "--network-policy=off", proxy="off")):
         wait_silent(site, a, vip)
