@@ -14,6 +14,7 @@ from agent.compile.ipam_ranges import check_addresses
 from agent.compile.ipam_routes import check_routes
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.nic_config import nic_spec
+from agent.compile.own_keys import check_keys
 from agent.compile.vf_config import refuse_dhcp, vf_spec
 from agent.model.network import AFXDP, DEVICE_INFO_FILE, OUR_KINDS, OUR_PLUGIN, Plugin, PluginList
 from agent.model.nic import NicKind
@@ -137,6 +138,8 @@ def _own_kind(one: Mapping[str, Any], where: str) -> str:
         text += f" {OUR_PLUGIN} and a pool"
         raise NetworkRefused(f"{where}.ipam", text)
     try:
+        if kind:
+            check_keys(one, kind)
         if is_vf:
             vf_spec(VfKind(kind), one)
             refuse_dhcp(one)
