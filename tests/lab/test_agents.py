@@ -23,12 +23,13 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 MOST_WRITES = 200  # of a start; more means that the fail point does not work
 LEAST = 1000  # datagrams that were sent, so that something was tried
+PACE_S = 0.002  # between them, at least
 KNOWN_S = 20  # in which an agent has a new service
 PACED = """
 import select, socket, sys
 sent = 0
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-    while not sent or not select.select([sys.stdin], [], [], 0.002)[0]:
+    while not sent or not select.select([sys.stdin], [], [], float(sys.argv[2]))[0]:
         sender.sendto(b"x", (sys.argv[1], 9))
         sent += 1
 print(sent)
@@ -65,9 +66,12 @@ def test_every_packet_is_counted_once_while_an_agent_exchanges_the_programs(echo
     end = tmp_path / "end"
     os.mkfifo(end)
     with ThreadPoolExecutor() as pool:
-        sender = pool.submit(node.run, sys.executable, "-c", PACED, address, context=asking.context, stdin=end)
+        paced = [sys.executable, "-c", PACED, address, str(PACE_S)]
+        sender = pool.submit(node.run, *paced, context=asking.context, stdin=end)
         with end.open("w"):  # until nobody has this end
-            for _ in range(2):
+            enough = time.monotonic() + 2 * LEAST * PACE_S
+            restart(lab, "n1")
+            while time.monotonic() < enough:
                 restart(lab, "n1")
             assert not sender.done()  # it sent all the while
         sent = int(sender.result().stdout)
@@ -162,7 +166,7 @@ def until_dropped(node: Machine, context: ExecContext, address: str) -> None:
     deadline, before = time.monotonic() + KNOWN_S, silent_drops(node)
     while silent_drops(node) == before:
         assert time.monotonic() < deadline
-        node.run(sys.executable, "-c", PACED, address, context=context)
+        node.run(sys.executable, "-c", PACED, address, str(PACE_S), context=context)
 
 
 def silent_drops(node: Machine) -> int:
