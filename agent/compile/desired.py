@@ -3,7 +3,7 @@
 Owners whose inputs are the identical objects keep their identical records, so a change costs what changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -138,8 +138,11 @@ def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desir
     """All that a whole cluster asks of this node; *made* are the records of its pods."""
     cluster, settings, context, before = asked.cluster, asked.settings, asked.context, asked.before
     reached, remote_records, remote_problems = _reached(asked)
-    router = _router(asked, reached)
+    unserved = before.services.shares.refused
+    router = _router(asked, reached, unserved)
     served, update, ids = _served(asked, router)
+    if served.shares.refused != unserved:  # which what BGP says of cluster IPs has a part in
+        router = _router(asked, reached, served.shares.refused)
     routed = routed_ranges(cluster, context, served.claimants, asked.attachments, before.routed)
     routed_records, routed_problems = routed_update(routed, before.routed)
     found = ways(settings, asked.node, cluster.local.devices, reached.overhead, router.interfaces)
@@ -187,7 +190,7 @@ def _reached(asked: _Asked) -> tuple[Remotes, Mapping[Owner, Records], Problems]
     return remote_update(remotes(cluster.nodes, seen, local.not_masqueraded, known), known)
 
 
-def _router(asked: _Asked, reached: Remotes) -> Bgp:
+def _router(asked: _Asked, reached: Remotes, unserved: Collection[ObjectName]) -> Bgp:
     """What BIRD is to speak, where this node speaks BGP."""
     cluster, settings = asked.cluster, asked.settings
     if not settings.bgp:
@@ -195,7 +198,7 @@ def _router(asked: _Asked, reached: Remotes) -> Bgp:
     ranges, old = settings.public_ranges, asked.before.bgp
     seen = reached.vantage
     try:
-        return bgp(cluster, settings.bgp, ranges, settings.node_name, old, reached.tunnelled, seen.subnets)
+        return bgp(cluster, settings.bgp, ranges, settings.node_name, old, reached.tunnelled, seen.subnets, unserved)
     except Exception as error:  # noqa: BLE001  whatever it is, Services and pods follow
         text = f"BGP cannot be made of what there is, and stays as it was: {type(error).__name__}: {error}"
         problem = Problem("Node", ObjectName("", settings.node_name), "--router", text)

@@ -3,7 +3,7 @@
 What is wrong with one peer costs that peer. BIRD's configuration is made of the Router in bird.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.compile.bgp.aggregate import Unfit, aggregate_problems, unfit
@@ -20,7 +20,7 @@ from agent.model.accepted import are_alike
 from agent.model.address import Address, Network
 from agent.model.bgp import interfaces
 from agent.model.cluster import Cluster
-from agent.model.name import Problem
+from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 
 
@@ -53,10 +53,11 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     before: Bgp,
     tunnelled: tuple[Address, ...] = (),
     subnets: tuple[Network, ...] = (),
+    unserved: Collection[ObjectName] = (),
 ) -> Bgp:
     """What BGP is to be now; the identical value while nothing of it changed.
 
-    *tunnelled* is as Remotes' own; *subnets* this node is on.
+    *tunnelled* is as Remotes' own; *subnets* this node is on; *unserved* are Services that have no place.
     """
     old, node = before.source, _own_node(cluster, own, before)
     said = before.said if old is not None and cluster.nodes is old.nodes else _said(cluster, node, own, before)
@@ -71,7 +72,7 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
         held = replace(held, aggregates=tuple(one for one in held.aggregates if one not in lost))
     if before.settings == held:
         held = before.settings
-    rules = Rules(held, ranges, own, _reserved(cluster, held, said, before))
+    rules = Rules(held, ranges, own, _reserved(cluster, held, said, before), unserved)
     if rules == before.prefixes.rules:
         rules = before.prefixes.rules
     is_same_prefixes = (

@@ -4,7 +4,7 @@ With externalTrafficPolicy Local those of Services with a ready endpoint here; e
 aggregate stands for the latter within it: every node serves them, so that what it draws here is served here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
@@ -40,6 +40,7 @@ class Rules:
     ranges: PublicRanges | None
     node: str  # this one
     reserved: Reserved
+    unserved: Collection[ObjectName] = ()  # Services that no node has a place for
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ def _of_range(one: Advertisement, settings: BgpSettings) -> tuple[Community, ...
 def _known(service: Service, slices: tuple[EndpointSlice, ...], rules: Rules) -> Known:
     hosts: list[Host] = []
     problems: list[Problem] = []
+    if service.name in rules.unserved:
+        return Known(service, slices, ())
     for network, is_local, rank in _networks(service, slices, rules, problems):
         try:
             told = marked(network, service.marks, rules.settings)

@@ -32,6 +32,7 @@ from agent.model.service import (
 )
 from agent.options.choices import L2Announce, ServiceProxy
 from agent.reconcile.round import Rounds
+from tests.agent.compile.bgp.bgp_world import BALANCED, node
 from tests.agent.compile.objects import FRESH, HERE, Object, cluster, endpoint, name, piece, service
 from tests.agent.compile.test_large_policy import lines_of
 from tests.agent.reconcile.kernels import MemoryKernel, assert_no_packet_meets_a_gap, started
@@ -219,6 +220,24 @@ def test_an_address_of_a_service_without_a_place_is_announced_by_nobody() -> Non
     assert {str(one.address) for one in found.announced} == {f"203.0.113.{at}" for at in range(ROOM // 3)}
     less = desired(at(*objects[20:]), settings, found)
     assert {str(one.address) for one in less.announced} == {f"203.0.113.{at}" for at in range(20, 28)}
+
+
+def test_bgp_tells_of_no_service_without_a_place() -> None:
+    settings = replace(SETTINGS, bgp=BALANCED)
+    given = [one for one in some("a", 30, ends=1) if isinstance(one, Service)]
+    objects = [replace(one, load_balancer=(IPv4Address(0xCB007100 + at),)) for at, one in enumerate(given)]
+    ends = [piece(str(one.name), endpoint("10.1.0.1")) for one in given]
+
+    def told(found: Desired) -> set[str]:
+        assert found.bgp.router is not None
+        return {str(one.network.network_address) for one in found.bgp.router.services}
+
+    def at(first: int) -> Cluster:
+        return replace(cluster(*objects[first:], *ends[first:]), nodes={HERE: node(HERE, 11)})
+
+    found = desired(at(0), settings, FRESH)
+    assert told(found) == {f"203.0.113.{number}" for number in range(ROOM // 3)}
+    assert told(desired(at(20), settings, found)) == {f"203.0.113.{number}" for number in range(20, 28)}
 
 
 NAMES = [f"{namespace}/{text}" for namespace in "abc" for text in "wxyz"]
