@@ -9,8 +9,8 @@ Source: containernetworking/plugins 1.6, ipam/host-local (backend/allocator/rang
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.compile.ipam_routes import address_of, prefix_of
 from agent.compile.network_refused import NetworkRefused
+from agent.compile.network_value import address_of, list_of, prefix_of
 
 POD_CIDR = "usePodCidr"  # which the plugin calico puts the node's in the place of, as its usePodCidrIPv6
 LEAST = 4  # addresses of a subnet: its own, its gateway's, one of a pod and the last
@@ -31,7 +31,7 @@ def check_addresses(ipam: Mapping[str, Any], where: str, *, is_told: bool = Fals
             for one, at in ranges:
                 _check_range(one, at)
         case "static":
-            for index, one in enumerate(_list(ipam, "addresses", where)):
+            for index, one in enumerate(list_of(ipam, "addresses", where)):
                 _check_static(one, f"{where}.addresses[{index}]")
         case _:
             return
@@ -41,7 +41,7 @@ def _ranges(ipam: Mapping[str, Any], where: str) -> Iterator[tuple[Mapping[str, 
     """Each range, and its key: that of the older form stands in ipam itself."""
     if ipam.get("subnet") is not None:
         yield ipam, where
-    for index, some in enumerate(_list(ipam, "ranges", where)):
+    for index, some in enumerate(list_of(ipam, "ranges", where)):
         at = f"{where}.ranges[{index}]"
         if not isinstance(some, list) or not some:
             raise NetworkRefused(at, f"{some!r} is no list of ranges; write [[{{...}}]]")
@@ -76,13 +76,6 @@ def _check_static(one: object, at: str) -> None:
         raise NetworkRefused(f"{at}.address", f"{said.get('address')!r} is no address with its length, as 10.50.0.9/24")
     if said.get("gateway") not in (None, "") and address_of(said["gateway"]) is None:
         raise NetworkRefused(f"{at}.gateway", f"{said['gateway']!r} is no address")
-
-
-def _list(ipam: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    value = ipam.get(key)
-    if value is not None and not isinstance(value, list):
-        raise NetworkRefused(f"{where}.{key}", f"{value!r} is no list")
-    return value or []
 
 
 def _object(value: object, at: str) -> Mapping[str, Any]:

@@ -1,17 +1,15 @@
 """``ipam.routes`` of a CNI configuration, looked at before a plugin is: what it refuses is told with the key.
 
-Our IPAM plugin has the key, and of others those whose routes are as in a result. Text is read as Go's ``net`` does, by
-which plugins and runtimes read it: a prefix has a length in digits, and no address has a zone.
+Our IPAM plugin has the key, and of others those whose routes are as in a result.
 
 Source: CNI specification 1.1.0, section 5; containernetworking/plugins 1.6, ipam/host-local and ipam/static.
 """
 
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 from agent.compile.network_refused import NetworkRefused
-from agent.model.address import Address, Network
+from agent.compile.network_value import address_of, prefix_of
 from agent.model.network import OUR_PLUGIN
 
 WITH_ROUTES = frozenset({OUR_PLUGIN, "host-local", "static", "whereabouts"})
@@ -51,24 +49,3 @@ def _check_route(one: Mapping[str, Any], at: str) -> None:
         value = one.get(key)
         if value is not None and (type(value) is not int or not 0 <= value < above):
             raise NetworkRefused(f"{at}.{key}", f"{value!r} is not a number from 0 to {above - 1}")
-
-
-def prefix_of(text: Any) -> Network | None:
-    """What a text says as a prefix, whatever is behind the prefix's length; None: nothing."""
-    address, slash, length = text.partition("/") if isinstance(text, str) else ("", "", "")
-    if not slash or not (length.isascii() and length.isdigit()) or address_of(address) is None:
-        return None
-    try:
-        return ip_network(text, strict=False)
-    except ValueError:
-        return None
-
-
-def address_of(text: Any) -> Address | None:
-    """What a text says as an address; None: nothing."""
-    if not isinstance(text, str) or "%" in text:
-        return None
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None

@@ -7,12 +7,13 @@ Source: NPWG multi-network specification 1.3, section 4.1.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any
 
 import msgspec
 
 from agent.compile.network_refused import NetworkRefused
+from agent.compile.network_value import address_of, list_of
 from agent.model.address import Address
 from agent.model.name import ObjectName
 from agent.model.network import RUNTIME_ARGS, NetworkSelection
@@ -153,15 +154,8 @@ def _text(one: Mapping[str, Any], key: str, at: str) -> str:
     return value or ""
 
 
-def _list(one: Mapping[str, Any], key: str, at: str) -> list[Any]:
-    value = one.get(key)
-    if value is not None and not isinstance(value, list):
-        raise NetworkRefused(f"{at}.{key}", f"{value!r} is no list")
-    return value or []
-
-
 def _each(one: Mapping[str, Any], key: str, at: str, read: Callable[[object, str], str]) -> Iterator[str]:
-    for index, value in enumerate(_list(one, key, at)):
+    for index, value in enumerate(list_of(one, key, at)):
         yield read(value, f"{at}.{key}[{index}]")
 
 
@@ -184,15 +178,6 @@ def _mac(text: str, at: str) -> str:
     return mac
 
 
-def _address(value: object) -> Address | None:
-    """An address as CNI's plugins read it, without a zone; None: it is none."""
-    try:
-        found = ip_address(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return None if isinstance(found, IPv6Address) and found.scope_id is not None else found
-
-
 def _may_be_neighbour(address: Address) -> bool:
     """Whether somebody on a link may have it; the kernel takes no other for a gateway."""
     is_mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
@@ -202,9 +187,9 @@ def _may_be_neighbour(address: Address) -> bool:
 
 def _default_route(one: Mapping[str, Any], at: str) -> tuple[Address, ...]:
     found: list[Address] = []
-    for index, value in enumerate(_list(one, "default-route", at)):
+    for index, value in enumerate(list_of(one, "default-route", at)):
         where = f"{at}.default-route[{index}]"
-        gateway = _address(value)
+        gateway = address_of(value)
         if gateway is None or not _may_be_neighbour(gateway):
             raise NetworkRefused(where, f"{value!r} is no address of a gateway")
         found.append(gateway)
@@ -215,7 +200,7 @@ def _default_route(one: Mapping[str, Any], at: str) -> tuple[Address, ...]:
 
 def _port_mappings(one: Mapping[str, Any], at: str) -> str:
     found = []
-    for index, value in enumerate(_list(one, "portMappings", at)):
+    for index, value in enumerate(list_of(one, "portMappings", at)):
         where = f"{at}.portMappings[{index}]"
         if not isinstance(value, dict):
             raise NetworkRefused(where, f"{value!r} is no object")
@@ -235,7 +220,7 @@ def _port_mapping(value: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     protocol = one.get("protocol") or "tcp"
     if str(protocol).lower() not in {"tcp", "udp", "sctp"}:
         raise NetworkRefused(f"{where}.protocol", f"{protocol!r} is none of tcp, udp and sctp")
-    if one.get("hostIP") and _address(one["hostIP"]) is None:
+    if one.get("hostIP") and address_of(one["hostIP"]) is None:
         raise NetworkRefused(f"{where}.hostIP", f"{one['hostIP']!r} is no address")
     return one | {"protocol": str(protocol).lower()}
 
