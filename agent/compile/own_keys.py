@@ -11,6 +11,7 @@ from agent.compile.network_refused import NetworkRefused
 from agent.model.nic import NicKind
 from agent.model.vf import VfKind
 
+MOST = 64  # keys that are compared: a definition may have a hundred thousand
 NEAR = 0.8  # of difflib's ratio: "spoofcheck" is near to "spoofchk", "mode" to nothing of a VF
 EVERY = frozenset(
     {"cniVersion", "cniVersions", "name", "type", "kind", "ipam", "capabilities", "args", "dns", "runtimeConfig"}
@@ -37,6 +38,7 @@ def check_keys(config: Mapping[str, Any], kind: str) -> None:
     """
     own = VFS if kind in frozenset(VfKind) else NICS if kind in frozenset(NicKind) else VETHS
     known = {key.lower(): key for key in EVERY | own}
-    for key in config:
-        if key not in known.values() and (near := difflib.get_close_matches(key.lower(), known, 1, NEAR)):
+    unknown = [key for key in config if key not in EVERY and key not in own]
+    for key in unknown[:MOST]:
+        if near := difflib.get_close_matches(key.lower(), known, 1, NEAR):
             raise NetworkRefused(key, f"is not known to the kind {kind}; write {known[near[0]]}, or leave it out")

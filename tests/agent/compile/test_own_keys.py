@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from agent.compile import own_keys
 from agent.compile.network_config import plugin_list
 from agent.compile.network_refused import NetworkRefused
 from agent.model.network import OUR_KINDS
@@ -38,6 +39,13 @@ def listed(kind: str, **more: object) -> None:
 def test_a_key_that_is_nearly_ours_is_told_with_the_one_that_is_meant(kind: str, key: str, meant: str) -> None:
     with pytest.raises(NetworkRefused, match=rf"{key}: is not known to the kind {kind}; write {meant}, or leave it"):
         listed(kind, **{key: 5})
+
+
+def test_of_very_many_keys_no_more_are_compared_than_somebody_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    monkeypatch.setattr("difflib.get_close_matches", lambda key, *_: compared.append(key))
+    listed("sriov", **{f"other{number}": number for number in range(10_000)})
+    assert len(compared) == own_keys.MOST
 
 
 @pytest.mark.parametrize("kind", OUR_KINDS)
