@@ -1,8 +1,8 @@
 """The device plugin's one thread that looks: configuration and hardware in, pools, CDI files and registrations out.
 
 Of two on a node, as where one ends late, the newest offers devices. The older one sees that the socket for answers is
-another's, lets go of all that it offers, and looks on until that one has ended; the newest waits so long for it, before
-the kubelet hears of a resource: no device is offered twice.
+another's, lets go of all that it offers, and looks on until that one has ended; the newest waits for it to let go, but
+not for ever, before the kubelet hears of a resource: no device is offered twice.
 """
 
 import secrets
