@@ -55,10 +55,7 @@ class Control:
         try:
             self._socket.connect(str(path))
             _check_greeting(self._answer("its greeting"), path)
-        except PermissionError:
-            self._socket.close()
-            raise
-        except BirdError:
+        except (PermissionError, BirdError):
             self._socket.close()
             raise
         except OSError as error:

@@ -112,14 +112,8 @@ def why_left_out(cluster: Cluster, node: str, settings: Settings) -> str:
 
 def has_same_announcers(cluster: Cluster, old: Cluster, settings: Settings) -> bool:
     """Whether the nodes that announce are those that did."""
-    if cluster.announcers is not old.announcers:
-        return False
-    if cluster.nodes is old.nodes and cluster.listed is old.listed:
-        return True
-    return all(
-        bool(why_left_out(cluster, one, settings)) == bool(why_left_out(old, one, settings))
-        for one in cluster.announcers
-    )
+    is_same = cluster.announcers is old.announcers and cluster.nodes is old.nodes and cluster.listed is old.listed
+    return is_same or _live(cluster, settings) == _live(old, settings)
 
 
 def _nodes_own(cluster: Cluster) -> frozenset[Address]:

@@ -141,7 +141,7 @@ def _whole(asked: _Asked, judged: Policies, made: dict[Owner, Records]) -> Desir
     unserved = before.services.shares.refused
     router = _router(asked, reached, unserved)
     served, update, ids = _served(asked, router)
-    if served.shares.refused != unserved:  # which what BGP says of cluster IPs has a part in
+    if served.shares.refused != unserved:  # who has a place follows from whether BGP tells of cluster IPs
         router = _router(asked, reached, served.shares.refused)
     routed = routed_ranges(cluster, context, served.claimants, asked.attachments, before.routed)
     routed_records, routed_problems = routed_update(routed, before.routed)

@@ -145,6 +145,7 @@ def _placed(
 ) -> list[tuple[ObjectName, Asking]]:
     """Take *room* for those that wait, one after the other; returns those for which there is none."""
     refused = []
+    # for one index alone itemgetter gives no tuple: the first stands there twice, and nobody looks behind *room*
     for item, asked in zip(waiting, map(itemgetter(*full, full[0]), map(_need, waiting)), strict=True):
         if any(map(gt, asked, room)):
             refused.append(item)

@@ -6,7 +6,7 @@ Where it is none, routers bring the whole, and nodes that relay these.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import collapse_addresses, ip_network
 
 from agent.compile.bgp.plan import Step, all_within, exactly
@@ -75,9 +75,13 @@ def overlapping(steps: Iterable[Step], ranges: tuple[PrefixRange, ...]) -> tuple
 def _parts(parts: PodParts) -> Iterator[Step]:
     if parts.own:
         yield Step(PARTS, accepts=False, prefixes=parts.own)
-    if parts.others:
+    yield from _parts_of_others(parts, frozenset(FAMILIES))
+
+
+def _parts_of_others(parts: PodParts, versions: frozenset[int]) -> Iterator[Step]:
+    if found := tuple(one for one in parts.others if one.network.version in versions):
         rule = FilterRule(accepts=False, excepted=parts.spared) if parts.spared else None
-        yield Step(PARTS, accepts=False, prefixes=parts.others, rule=rule)
+        yield Step(PARTS, accepts=False, prefixes=found, rule=rule)
 
 
 def _wholes(nodes: Nodes, pools: tuple[IpPool, ...], parts: PodParts) -> Iterator[Step]:
@@ -106,10 +110,7 @@ def _not_relayed(nodes: Nodes, pools: tuple[IpPool, ...], parts: PodParts) -> It
             pods += [cidr for pool in pools for cidr in pool.cidrs if cidr.version == version]
     if pods:
         yield Step(PODS, accepts=False, prefixes=all_within(_collapsed(pods)))
-    unmet = {version for version in FAMILIES if not nodes.whole(version)}
-    for step in _parts(parts):
-        if step.prefixes is parts.others and any(one.network.version in unmet for one in parts.others):
-            yield replace(step, prefixes=tuple(one for one in parts.others if one.network.version in unmet))
+    yield from _parts_of_others(parts, frozenset(version for version in FAMILIES if not nodes.whole(version)))
 
 
 def _collapsed(networks: Iterable[Network]) -> Iterator[Network]:
