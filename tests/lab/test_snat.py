@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab import cluster, site, use
+from lab.addresses import at_once
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.site import Options
@@ -40,8 +41,8 @@ def ip(machine: Machine, family: int, line: str) -> None:
 
 def hold(machine: Machine, family: int, what: str, address: str) -> None:
     """Have an address on the storage network, or not any more."""
-    nodad = " nodad" if family and what == "add" else ""
-    ip(machine, family, f"address {what} {address}/{BITS[family]} dev eth1{nodad}")
+    at = " ".join(at_once(address)) if what == "add" else ""
+    ip(machine, family, f"address {what} {address}/{BITS[family]} dev eth1 {at}")
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -3,12 +3,16 @@
 import os
 import socket
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from agent.kernel.programs.clsact import name_of
 from agent.kernel.programs.hooks import SOCKET_HOOKS
 from agent.netlink import netns as namespace
 from maps import libbpf
 from tests.netns.agents import Node
+
+T = TypeVar("T")
 
 
 def listing(node: Node) -> dict[str, object]:
@@ -28,11 +32,14 @@ def listing(node: Node) -> dict[str, object]:
     }
 
 
-def await_rest(node: Node) -> None:
-    """Return when an agent that runs has written all that it had to: nothing has changed for a second."""
-    before: dict[str, object] = {}
-    while before != (before := listing(node)):  # pytest's own limit ends it
+def settled(look: Callable[[], T]) -> T:
+    """What it says as soon as it says the same a second later: an agent that runs has written all that it had to."""
+    found = look()
+    while True:  # pytest's own limit ends it
         time.sleep(1.0)
+        before, found = found, look()
+        if before == found:
+            return found
 
 
 def sysctls(node: Node) -> list[str]:

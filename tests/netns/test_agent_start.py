@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tests.agent.watch.api_server import kubeconfig
 from tests.maps.flow_serial import serial
 from tests.netns.agents import READY_S, Node
 from tests.netns.dying import Dying
-from tests.netns.listing import await_rest, listing, sysctls
+from tests.netns.listing import listing, settled, sysctls
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -218,7 +219,7 @@ def test_an_agent_that_is_given_other_folders_than_the_one_before_leaves_its_nod
         said = _refused(node, command, "--state-dir", node.root / "other")
         assert f"give --state-dir {node.root / 'state'}, or run sluiceway-agent cleanup with that first" in said
     with node.agent_runs():
-        await_rest(node)
+        settled(partial(listing, node))
         said = _refused(node, "run", "--pin-root", node.bpffs / "other")
         assert f"--pin-root {node.pins}" in said
     node.run(*node.agent("cleanup")[len(node.inside) :])

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.agents import Node
+from tests.netns.listing import settled
 from tests.netns.pods import Runtime
 from tests.netns.test_network import asks, definition, definitions, flags, is_clean, links, make, records, until, write
 from tests.netns.test_network_own import OURS
@@ -49,7 +49,7 @@ def test_nothing_is_left_of_pods_whose_agents_were_killed(node: Node) -> None:
     for number in range(len(FURTHER)):  # folders and the bridge of the first ones stay
         life(runtime, number)
     (node.root / "run/cni-intents").mkdir(exist_ok=True)  # as a DEL makes it that finds no agent
-    before = at_rest(node)
+    before = settled(partial(held, node))
     tasks: list[Callable[[], None]] = []
     for number in range(PODS):
         tasks += [partial(life, runtime, number)]
@@ -61,15 +61,6 @@ def test_nothing_is_left_of_pods_whose_agents_were_killed(node: Node) -> None:
     until(lambda: is_clean(node, runtime), lambda: f"left: {runtime.left()}")
     until(lambda: not changed(node, before), lambda: f"it had, and now has: {changed(node, before)}")
     node.end(node.running[-1])
-
-
-def at_rest(node: Node) -> dict[str, list[str]]:
-    """What it holds while no file is written: such a one has a draft beside it for a moment."""
-    found = held(node)
-    while any(path.endswith(".new") for path in found["files"]):
-        time.sleep(0.05)
-        found = held(node)
-    return found
 
 
 def changed(node: Node, before: Mapping[str, list[str]]) -> Mapping[str, tuple[list[str], list[str]]]:

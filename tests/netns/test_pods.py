@@ -15,6 +15,7 @@ import pytest
 from agent.compile.endpoint import link_local
 from agent.kernel.programs.hooks import POD
 from agent.pods.attachments import host_device
+from lab.addresses import at_once
 from maps import abi
 from maps.percpu import PerCpuTable
 from maps.pins import PinRoot
@@ -254,7 +255,7 @@ def test_a_pods_programs_move_to_tcx_and_meet_every_packet_once_meanwhile(node: 
         ifindex = json.loads(node.ip(f"-j link show {device}"))[0]["ifindex"]
         assert node.run("tc", "filter", "show", "dev", device, "ingress"), "its first programs cost no time"
         for address in FORGED:
-            _in(pod, "ip", "addr", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
+            _in(pod, "ip", "addr", "add", address, "dev", "lo", *at_once(address))
         before, unasked = _forged_drops(node), _unasked(pod)
         own = [ip["address"].partition("/")[0] for ip in result["ips"]]
         senders = _send(pod, FORGED, NODE_ADDRESSES, PACED), _send(node.name, ANY_ADDRESS, own, DENSE)
