@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-EVERY_S = 0.02
+EVERY_S = 0.05
 PATIENCE_S = 15.0
 
 
