@@ -1,113 +1,16 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The node's own devices: what comes in for services and pods, and what the node itself sends to services. */
-#include "dp/conntrack/flow_move.h"
 #include "dp/conntrack/forwarded.h"
 #include "dp/endpoint/own_mac.h"
+#include "dp/forward/arrive.h"
 #include "dp/forward/decide.h"
 #include "dp/forward/finish.h"
-#include "dp/forward/other_proxy.h"
-#include "dp/forward/outside.h"
 #include "dp/forward/route_remote.h"
+#include "dp/forward/sent.h"
 #include "dp/fragment/reorder.h"
 #include "dp/reply/announce.h"
-#include "dp/reply/known.h"
-#include "dp/tunnel/tunnel_key.h"
 
 const volatile bool xdp_is_generic DOC("the kernel runs the XDP program on devices whose drivers have none") = 0;
-
-/* Does it come in by the device that has taken outer headers off? */
-static __always_inline bool is_from_tunnel(const ctx_t *ctx)
-{
-	const struct node *n = node_now();
-
-	return n && n->tunnel_port && n->tunnel_ifindex == ctx_ifindex(ctx);
-}
-
-/* Is what could not be read whole for an address of services? The stack would send it back to the router that it came from. */
-static __noinline bool is_unread_for_service(struct scratch *work)
-{
-	if (!serves_outside() || has_other_proxy())
-		return false;
-	location_of(&work->packet.dst, &work->forward.peer);
-	return is_service_address(&work->forward.peer);
-}
-
-/*
- * What comes in, without its outer header where another node encapsulated it. That must be readable and the node's own to
- * send; what is not encapsulated and not readable goes unread to the stack, without PACKET_* flags.
- */
-static __always_inline enum drop_reason arrive(ctx_t *ctx, struct scratch *work)
-{
-	struct packet *p = &work->packet;
-	enum drop_reason why = parse(ctx, p);
-
-	if (is_from_tunnel(ctx))
-		return why ? why : check_tunnelled(ctx);
-	if (why && why != DROP_MAPPED_ADDRESS) {
-		if (is_unread_for_service(work))
-			return why;
-		p->flags = PACKET_OTHER;
-		return DROP_NONE;
-	}
-	if (why || !is_encapsulated(p))
-		return why;
-	work->forward.was_encapsulated = true;
-	return decapsulate(ctx, p);
-}
-
-/* Begins a flow to a service; as ct_begin(). */
-static __always_inline enum drop_reason begin(ctx_t *ctx, struct scratch *work, const struct service *s, bool external,
-					      struct flow **f)
-{
-	location_of(&work->packet.src, &work->sender);
-	return ct_begin(ctx, work, s, external, f);
-}
-
-/* The flow that begins with what comes in, to a service; NULL: it has none. Sets *why it cannot go on. */
-static __noinline struct flow *begin_from_outside(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
-{
-	const struct packet *p = &work->packet;
-	struct service *s = service_find(&p->dst, p->dport, p->protocol, SCOPE_EXTERNAL);
-	struct flow *f = NULL;
-
-	if (is_late_beside(work) || !(s || work->ct.is_beside))
-		return NULL;
-	if (is_own_source(work, NULL)) /* finds work->sender */
-		*why = DROP_OWN_SOURCE;
-	else if (flow_may_come(p))
-		*why = DROP_FLOW_MOVES;
-	else if (work->ct.is_beside)
-		*why = ct_source(ctx, work, FLOW_EXTERNAL, &f);
-	else if (s)
-		*why = ct_begin(ctx, work, s, true, &f);
-	return f;
-}
-
-/*
- * Does a load balancer ask the node itself, under an address that services have? The node's answers look like what is asked of a
- * service, and are told from it by the flow.
- */
-static __always_inline bool is_balancer_asking(const struct scratch *work)
-{
-	return work->sender.remote_id == REMOTE_EXTERNAL_IP && work->forward.peer.remote_id == REMOTE_SELF &&
-	       work->packet.flags & PACKET_PORTS && !work->ct.is_beside;
-}
-
-/* Without a flow: to a pod of ours, to a service's address that leads nowhere, or not ours. */
-static __always_inline enum drop_reason keep_from_outside(struct scratch *work)
-{
-	if (is_service_address(&work->forward.peer) && !work->forward.is_translated)
-		return has_other_proxy() ? DROP_NONE : DROP_NO_SERVICE;
-	if (flow_may_come(&work->packet) && (work->forward.ifindex || is_nat_port(work->packet.dport)))
-		return DROP_FLOW_MOVES;
-	if (!work->forward.ifindex) /* the one who sends it has been looked for */
-		return is_balancer_asking(work) ? ct_keep(FLOW_EXTERNAL) : DROP_NONE;
-	if (is_own_source(work, NULL)) /* finds work->sender */
-		return DROP_OWN_SOURCE;
-	if (work->packet.flags & PACKET_PORTS && !work->ct.is_beside)
-		return ct_keep_outside(work, FLOW_EXTERNAL);
-	return work->forward.is_about_flow ? DROP_NONE : policy_check_packet();
-}
 
 /*
  * What comes in by a device: for a service, or a pod of ours. The rest is not ours, and left to the stack; so is a
@@ -198,63 +101,6 @@ SEC("tc") int uplink_ingress(ctx_t *ctx)
 	return finish(ctx, from_uplink(ctx));
 }
 
-/* Does the node itself send this: under an address of its own, or from loopback to loopback? */
-static __always_inline bool is_from_node(const struct packet *p)
-{
-	return addr_is_loopback(&p->src) ? addr_is_loopback(&p->dst) : addr_is_node(&p->src);
-}
-
-/* The flow of what the node itself sends, or a pod by its stack, found, or begun; NULL: it has none. Sets *why it cannot go on. */
-static __noinline struct flow *flow_sent(ctx_t *ctx, struct scratch *work, enum drop_reason *why)
-{
-	const struct packet *p = &work->packet;
-	struct flow *f = ct_update(work, ct_find(work));
-	struct service *s;
-
-	if (f)
-		return f;
-	if (work->forward.is_left) {
-		*why = begin_left(ctx, work, &f);
-		return f;
-	}
-	if (work->ct.is_beside) /* the node's own flows have no entries: nothing says which of two came first */
-		return NULL;
-	s = service_for(ctx, p);
-	if (s && flow_may_come(p)) {
-		*why = DROP_FLOW_MOVES;
-		return f;
-	}
-	if (s) {
-		*why = begin(ctx, work, s, false, &f);
-		return f;
-	}
-	location_of(&p->dst, &work->forward.peer);
-	if (!has_other_proxy() && is_asked_of_no_service(p, &work->forward.peer))
-		*why = DROP_NO_SERVICE;
-	else if (is_node_port(p->sport))
-		*why = ct_keep(0); /* its answers are for the node's own socket, whatever service has the port */
-	return f;
-}
-
-/*
- * Lets a datagram of the node's own be fragmented that fits the route to the service and not the tunnel to the backend, as the
- * stack would have done for that way; unless its socket forbids it.
- */
-static __noinline void divide_for_tunnel(ctx_t *ctx, struct packet *p)
-{
-	struct iphdr *ip = ctx_data(ctx) + L3;
-	__be16 fragment;
-
-	if (!(p->flags & PACKET_WHOLE) || !ctx_is_divisible(ctx) || fits_tunnel(ctx))
-		return;
-	p->flags &= ~PACKET_WHOLE;
-	if (!(p->flags & PACKET_V4) || (void *)(ip + 1) > ctx_end(ctx))
-		return;
-	fragment = ip->frag_off & ~bpf_htons(IP_DF);
-	ip->check = csum_update(ip->check, csum_replace(0, ip->frag_off, fragment));
-	ip->frag_off = fragment;
-}
-
 /*
  * What leaves by a device. Only what the node itself sends is looked at, and what pods left to another proxy: their other packets
  * were processed at their devices. Sets what becomes of it.
@@ -310,19 +156,6 @@ SEC("tc") int uplink_egress(ctx_t *ctx)
 	if (!scratch_fresh(ctx, HOOK_UPLINK_EGRESS))
 		return TC_ACT_SHOT;
 	return finish(ctx, to_uplink(ctx));
-}
-
-/* The node's own answer for a service, and its errors about one, get the service's address back; and pods' flows begin. */
-static __always_inline enum drop_reason translate_sent(ctx_t *ctx, struct scratch *work)
-{
-	struct packet *p = &work->packet;
-	struct flow *f;
-
-	if (p->flags & PACKET_OTHER)
-		return DROP_NONE;
-	if (is_from_node(p))
-		return translate_known(ctx, work, &f);
-	return find_left() ? leave_by_tunnel() : DROP_NONE;
 }
 
 /*
