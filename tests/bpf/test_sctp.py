@@ -1,8 +1,6 @@
-"""SCTP is served: translated with its checksum right, tracked by its chunks, refused by ABORT."""
+"""SCTP is translated with its checksum right: whole, in fragments, and in the errors that quote it."""
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 from scapy.layers.inet import IP, fragment
@@ -10,113 +8,53 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import (
     SCTP,
-    SCTPChunkAbort,
-    SCTPChunkCookieAck,
-    SCTPChunkData,
-    SCTPChunkError,
-    SCTPChunkHeartbeatReq,
     SCTPChunkInit,
     SCTPChunkInitAck,
     SCTPChunkParamIPv4Addr,
     SCTPChunkParamIPv6Addr,
     SCTPChunkParamSupportedAddrTypes,
-    SCTPChunkShutdown,
-    SCTPChunkShutdownAck,
-    SCTPChunkShutdownComplete,
 )
 from scapy.packet import Packet, Raw
 
 from maps.abi import DropReason, NodeFlag, Scope
 from tests.bpf.datapath import (
-    CLIENT,
-    CLIENT6,
     GATEWAY_MAC,
     LOOPBACK,
-    NODE,
-    NODE6,
     OTHER,
-    OTHER6,
-    OTHER_MAC,
     POD,
-    POD6,
     POD_MAC,
     REMOTE,
-    REMOTE6,
     TC_ACT_REDIRECT,
     TC_ACT_SHOT,
     VIP,
-    VIP6,
     Datapath,
     checksums_hold,
     frame,
 )
 from tests.bpf.packets import UNREACHABLE, addresses, icmp_error, icmp_sum_holds, ip_of, quoted_by
-from tests.bpf.test_flow_move import says
-from tests.bpf.test_gc import age, left
-from tests.bpf.uplink import routed
+from tests.bpf.sctp import (
+    BACKEND_PORT,
+    FAMILIES,
+    INIT_TAG,
+    NODE_PORT,
+    NUMBER,
+    PORT,
+    TAG,
+    Family,
+    answer,
+    chunk_of,
+    device,
+    init,
+    payload,
+    ports,
+    to,
+)
+
+__all__ = ["device"]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
-NUMBER, PORT, NODE_PORT, BACKEND_PORT = 132, 2905, 30205, 3905
-
-
-@dataclass(frozen=True)
-class Family:
-    """The addresses of one family."""
-
-    pod: str
-    vip: str
-    backend: str
-    own: str  # the node's
-    under: str  # node ports' in the map
-    client: str  # outside
-    remote: str  # a backend of another node
-
-
-V4 = Family(POD, VIP, OTHER, NODE, "0.0.0.0", CLIENT, REMOTE)
-V6 = Family(POD6, VIP6, OTHER6, NODE6, "::", CLIENT6, REMOTE6)
-FAMILIES = pytest.mark.parametrize("f", [pytest.param(V4, id="IPv4"), pytest.param(V6, id="IPv6")])
-TAG, INIT_TAG = 0x5EEDF00D, 0x0BADCAFE
 PAD = 0x8005  # RFC 4820
-
-
-def init() -> Packet:
-    """What begins an association."""
-    return SCTPChunkInit(init_tag=INIT_TAG, a_rwnd=106496, n_out_streams=10, n_in_streams=10)
-
-
-def payload(size: int = 20) -> Packet:
-    """A chunk of data, padded to a multiple of four octets."""
-    return SCTPChunkData(data=bytes(n % 251 for n in range(size)), beginning=1, ending=1)
-
-
-def to(dport: int, chunk: Packet, *, sport: int = 40000) -> Packet:
-    """A packet of one chunk; one that begins an association has no tag."""
-    return SCTP(sport=sport, dport=dport, tag=0 if isinstance(chunk, SCTPChunkInit) else TAG) / chunk
-
-
-def answer(handed: Packet, chunk: Packet, mac: str = OTHER_MAC) -> Packet:
-    """The other end's answer to what it was handed."""
-    src, dst = addresses(handed)
-    asked = handed[SCTP]
-    return frame(dst, src, to(asked.sport, chunk, sport=asked.dport), mac=mac)
-
-
-def ports(packet: Packet) -> tuple[int, int]:
-    """Source and destination port."""
-    return packet[SCTP].sport, packet[SCTP].dport
-
-
-def chunk_of(packet: Packet) -> bytes:
-    """What stands behind ports, tag and checksum."""
-    return bytes(packet[SCTP])[12:]
-
-
-@pytest.fixture(scope="module")
-def device() -> Iterator[int]:
-    """The uplink, in a namespace that has routes."""
-    with routed() as ifindex:
-        yield ifindex
 
 
 @FAMILIES
@@ -227,163 +165,6 @@ def test_a_pod_that_leaves_is_its_node_and_itself_in_the_answer(node: Datapath, 
         back = node.run("uplink_ingress", answer(done.packet, SCTPChunkInitAck(), POD_MAC), device)
         assert (addresses(back.packet), ports(back.packet)) == ((f.client, f.pod), (PORT, sport))
         assert checksums_hold(back.packet)
-
-
-STRAY = [
-    pytest.param(SCTPChunkHeartbeatReq(), id="HEARTBEAT, as of another path of an association"),
-    pytest.param(SCTPChunkInitAck(), id="INIT ACK"),
-    pytest.param(SCTPChunkAbort(), id="ABORT"),
-]
-
-
-@FAMILIES
-@pytest.mark.parametrize("chunk", STRAY)
-def test_what_begins_no_association_is_translated_nowhere(
-    node: Datapath, device: int, f: Family, chunk: Packet
-) -> None:
-    node.node(flags=NodeFlag.NODE_MASQUERADE)
-    node.service(f.under, NODE_PORT, [(f.backend, BACKEND_PORT, True)], protocol=NUMBER, scope=Scope.SCOPE_EXTERNAL)
-    node.service(f.vip, PORT, [(f.backend, BACKEND_PORT, True)], protocol=NUMBER)
-    for program, src, dst, port in (
-        ("uplink_ingress", f.client, f.own, NODE_PORT),
-        ("pod_ingress", f.pod, f.vip, PORT),
-        ("pod_ingress", f.pod, f.client, PORT),
-    ):
-        done = node.run(program, frame(src, dst, to(port, chunk)), device if program.startswith("uplink") else 1)
-        assert (done.verdict, done.reason) == (TC_ACT_SHOT, DropReason.DROP_STRAY_SEGMENT)
-    assert left(node) == 0
-
-
-@FAMILIES
-def test_what_goes_on_after_its_flow_was_lost_has_a_backend(node: Datapath, f: Family) -> None:
-    node.service(f.vip, PORT, [(f.backend, BACKEND_PORT, True)], protocol=NUMBER)
-    done = node.run("pod_ingress", frame(f.pod, f.vip, to(PORT, payload())))
-    assert (addresses(done.packet), checksums_hold(done.packet)) == ((f.pod, f.backend), True)
-
-
-@FAMILIES
-def test_an_association_stays_with_a_backend_that_left_and_a_new_one_does_not(node: Datapath, f: Family) -> None:
-    set_id = node.service(f.vip, PORT, [(f.backend, BACKEND_PORT, True)], protocol=NUMBER)
-    node.run("pod_ingress", frame(f.pod, f.vip, to(PORT, init())))
-    node.backends(set_id, [(f.backend, BACKEND_PORT + 1, True)])
-    node.node(revision=2)
-    assert ports(node.run("pod_ingress", frame(f.pod, f.vip, to(PORT, payload()))).packet)[1] == BACKEND_PORT
-    other = frame(f.pod, f.vip, to(PORT, init(), sport=40001))
-    assert ports(node.run("pod_ingress", other).packet)[1] == BACKEND_PORT + 1
-
-
-def test_what_goes_on_waits_while_flows_move(node: Datapath) -> None:
-    node.service(VIP, PORT, [(OTHER, BACKEND_PORT, True)], protocol=NUMBER)
-    says(node, 3)
-    assert node.run("pod_ingress", frame(POD, VIP, to(PORT, payload()))).reason is DropReason.DROP_FLOW_MOVES
-    assert node.run("pod_ingress", frame(POD, VIP, to(PORT, init()))).reason is DropReason.DROP_NONE
-
-
-ASK, SHUTDOWN, ABORT = payload(), SCTPChunkShutdown(), SCTPChunkAbort()
-STATES = [
-    pytest.param([init()], [], 60, id="unanswered: a minute"),
-    pytest.param([init()], [SCTPChunkInitAck()], 210, id="answered: three minutes and a half"),
-    pytest.param([init(), SHUTDOWN], [SCTPChunkInitAck()], 210, id="one end shuts down: the same"),
-    pytest.param([init(), SHUTDOWN], [SCTPChunkInitAck(), SCTPChunkShutdownAck()], 10, id="both have: ten seconds"),
-    pytest.param([init(), ABORT], [SCTPChunkInitAck()], 60, id="aborted: a minute"),
-    pytest.param([init()], [ABORT], 10, id="refused: ten seconds"),
-]
-
-
-@pytest.mark.parametrize(("asked", "answered", "timeout_s"), STATES)
-def test_a_flow_ends_after_the_time_of_its_state(
-    node: Datapath, asked: list[Packet], answered: list[Packet], timeout_s: int
-) -> None:
-    node.service(VIP, PORT, [(OTHER, BACKEND_PORT, True)], protocol=NUMBER)
-    handed = node.run("pod_ingress", frame(POD, VIP, to(PORT, asked[0]))).packet
-    for chunk in answered[:1]:
-        node.run("pod_egress", answer(handed, chunk))
-    for chunk in asked[1:]:
-        node.run("pod_ingress", frame(POD, VIP, to(PORT, chunk)))
-    for chunk in answered[1:]:
-        node.run("pod_egress", answer(handed, chunk))
-    age(node, timeout_s - 2)
-    node.gc()
-    assert left(node) == 2
-    age(node, 4)
-    node.gc()
-    assert left(node) == 0
-
-
-def test_an_association_that_is_over_begins_anew_with_another_backend(node: Datapath) -> None:
-    set_id = node.service(VIP, PORT, [(OTHER, BACKEND_PORT, True)], protocol=NUMBER)
-    handed = node.run("pod_ingress", frame(POD, VIP, to(PORT, init()))).packet
-    node.run("pod_egress", answer(handed, ABORT))
-    node.backends(set_id, [(OTHER, BACKEND_PORT + 1, True)])
-    assert ports(node.run("pod_ingress", frame(POD, VIP, to(PORT, init()))).packet)[1] == BACKEND_PORT + 1
-
-
-HOOKS = [
-    pytest.param("pod_ingress", POD, VIP, PORT, id="a pod's"),
-    pytest.param("pod_ingress", POD6, VIP6, PORT, id="a pod's, IPv6"),
-    pytest.param("uplink_ingress", CLIENT, NODE, NODE_PORT, id="from outside"),
-    pytest.param("uplink_ingress", CLIENT6, NODE6, NODE_PORT, id="from outside, IPv6"),
-    pytest.param("uplink_egress", NODE, VIP, PORT, id="the node's own"),
-    pytest.param("uplink_egress", NODE6, VIP6, PORT, id="the node's own, IPv6"),
-]
-
-
-def refused(node: Datapath, program: str, src: str, dst: str, port: int, l4: Packet) -> Packet | DropReason:
-    """How a service without endpoints answers; or why it does not."""
-    under = {NODE: "0.0.0.0", NODE6: "::"}.get(dst, dst)
-    scope = Scope.SCOPE_EXTERNAL if program == "uplink_ingress" else Scope.SCOPE_INTERNAL
-    node.service(under, port, [], protocol=NUMBER, scope=scope)
-    done = node.run(program, frame(src, dst, l4))
-    if done.verdict != TC_ACT_REDIRECT:
-        return done.reason
-    assert done.reason is DropReason.DROP_NO_BACKEND
-    assert (addresses(done.packet), ports(done.packet)) == ((dst, src), (port, 40000))
-    assert (done.packet[Ether].dst, done.packet[Ether].src) == (POD_MAC, GATEWAY_MAC)
-    assert len(done.packet) == 14 + len(ip_of(done.packet))
-    assert checksums_hold(done.packet)
-    return done.packet
-
-
-@pytest.mark.parametrize(("program", "src", "dst", "port"), HOOKS)
-@pytest.mark.parametrize(
-    ("chunk", "tag", "octets"),
-    [
-        pytest.param(init(), INIT_TAG, bytes((6, 0, 0, 4)), id="INIT: ABORT under the tag that it names"),
-        pytest.param(payload(400), TAG, bytes((6, 1, 0, 4)), id="data: ABORT under its own tag"),
-        pytest.param(SCTPChunkHeartbeatReq(), TAG, bytes((6, 1, 0, 4)), id="HEARTBEAT: the same"),
-        pytest.param(SCTPChunkShutdownAck(), TAG, bytes((14, 1, 0, 4)), id="SHUTDOWN ACK: SHUTDOWN COMPLETE"),
-    ],
-)
-def test_a_service_without_endpoints_answers_as_who_has_no_association(
-    node: Datapath, program: str, src: str, dst: str, port: int, chunk: Packet, tag: int, octets: bytes
-) -> None:
-    found = refused(node, program, src, dst, port, to(port, chunk))
-    assert isinstance(found, Packet)
-    assert (found[SCTP].tag, chunk_of(found)) == (tag, octets)
-
-
-@pytest.mark.parametrize(
-    "l4",
-    [
-        pytest.param(to(PORT, ABORT), id="ABORT"),
-        pytest.param(to(PORT, SCTPChunkShutdownComplete()), id="SHUTDOWN COMPLETE"),
-        pytest.param(to(PORT, SCTPChunkCookieAck()), id="COOKIE ACK"),
-        pytest.param(to(PORT, SCTPChunkError()), id="ERROR"),
-        pytest.param(to(PORT, SCTPChunkInit(init_tag=0)), id="INIT without a tag"),
-    ],
-)
-def test_what_is_never_answered_is_not(node: Datapath, l4: Packet) -> None:
-    assert refused(node, "pod_ingress", POD, VIP, PORT, l4) is DropReason.DROP_NO_BACKEND_SILENT
-
-
-def test_an_address_of_services_at_a_port_that_none_has_is_refused(node: Datapath) -> None:
-    node.service_address(VIP)
-    done = node.run("pod_ingress", frame(POD, VIP, to(PORT, init())))
-    assert (done.verdict, done.reason, chunk_of(done.packet)) == (
-        TC_ACT_REDIRECT,
-        DropReason.DROP_NO_SERVICE,
-        bytes((6, 0, 0, 4)),
-    )
 
 
 def fragments(src: str, dst: str, l4: Packet) -> list[Packet]:
