@@ -5,18 +5,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from maps import abi, flow_arrays, libbpf, paths
 from maps.abi import DropReason
 from maps.object import Object
-from tests.bpf.datapath import LOOPBACK, TC_ACT_OK, Datapath, Outcome, addr, frame
+from tests.bpf.cpus import FIRST_CPU, on_cpu
+from tests.bpf.datapath import LOOPBACK, TC_ACT_OK, VIP, VIP6, Datapath, Outcome, addr, frame
 from tests.bpf.rules import Policed, Rules
 
 VF, VF6, VF_MAC, VF_LINK = "10.9.0.2", "fd09::2", "02:00:00:00:09:02", "fe80::ff:fe00:902"
 PEER, PEER6, PEER_MAC = "10.9.0.3", "fd09::3", "02:00:00:00:09:03"
 SLOT = 900
+BOTH = pytest.mark.parametrize(
+    ("own", "peer", "vip"), [pytest.param(VF, PEER, VIP, id="IPv4"), pytest.param(VF6, PEER6, VIP6, id="IPv6")]
+)
+INGRESS, EGRESS = DropReason.DROP_POLICY_INGRESS, DropReason.DROP_POLICY_EGRESS
 
 
 @dataclass
@@ -79,3 +85,22 @@ def pod_vf(node: Datapath, slot: int = SLOT, own: tuple[str, ...] = (VF, VF6, VF
         )
         programs.load()
         yield PodVf(node, programs, slot)
+
+
+@pytest.fixture(scope="module")
+def programs(loaded: Datapath) -> Iterator[PodVf]:
+    """The VF's programs."""
+    with pod_vf(loaded) as found:
+        yield found
+
+
+@pytest.fixture
+def vf(node: Datapath, programs: PodVf) -> Iterator[PodVf]:
+    """A VF whose pod no policy selects, on one CPU."""
+    mac = bytes.fromhex(VF_MAC.replace(":", ""))
+    node.tables["attachments"].update([(SLOT, abi.Attachment(0, 77, SLOT, mac, abi.AttachmentFlag(0)))])
+    with on_cpu(FIRST_CPU):
+        programs.policed()
+        yield programs
+    node.tables["pod_policies"].update([(SLOT, abi.PodPolicy(0, 0, abi.PodPolicyFlag(0), 0))])
+    node.node()
