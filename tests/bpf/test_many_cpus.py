@@ -15,7 +15,7 @@ from maps.abi import FlowFlag, NodeFlag
 from tests.bpf.cpus import CPUS
 from tests.bpf.datapath import NODE, OTHER, OTHER_MAC, POD, VIP, Datapath, data, datagram, frame, syn
 from tests.bpf.packets import answer
-from tests.bpf.test_scheduler import Live
+from tests.bpf.scheduled import Live
 
 FLOWS = range(20000, 22000)
 OUTSIDE = "192.0.2.9"

@@ -23,7 +23,7 @@ from tests.bpf.datapath import (
     syn,
 )
 from tests.bpf.packets import addresses, ports
-from tests.bpf.test_scheduler import BOTH, Live
+from tests.bpf.scheduled import BOTH, Live
 from tests.bpf.uplink import routed
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]

@@ -29,7 +29,7 @@ from tests.bpf.datapath import (
     syn,
 )
 from tests.bpf.packets import TIME_EXCEEDED, addresses, icmp_error
-from tests.bpf.test_scheduler import Live
+from tests.bpf.scheduled import Live
 from tests.bpf.test_uplink import EXTERNAL_ADDRESS, FAMILIES, V4, Family, offer
 from tests.bpf.uplink_xdp.xdp import at_xdp, left_to_tc, turn
 
