@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from agent.kernel.device.sysfs import names, pci_base_class, target, text
+from agent.kernel.device.sysfs import names, netdevs, pci_base_class, target, text
 from agent.model.device import NO_NODE, Hardware, Netdev, PciFunction, Subfunction
 
 IFF_UP = 0x1  # linux/if.h
@@ -27,13 +27,13 @@ def read(root: Path, routed: Collection[str] | None = None) -> Hardware:
     """
     pci, auxiliary, net = (root / "sys" / part for part in ("bus/pci/devices", "bus/auxiliary/devices", "class/net"))
     routed = _with_lower(net, _default_routes(root) if routed is None else routed)
-    netdevs = {name: _netdev(net / name, has_default_route=name in routed) for name in names(net)}
+    found = {name: _netdev(net / name, has_default_route=name in routed) for name in names(net)}
     misc = root / "sys/class/misc"
     vfs = {name: _vfs(pci / name) for name in names(pci)}  # once a PF: it may have 256
     return Hardware(
         {name: _function(pci / name, vfs) for name in vfs},
         {name: _subfunction(auxiliary / name) for name in names(auxiliary)},
-        {name: netdev for name, netdev in netdevs.items() if netdev is not None},
+        {name: netdev for name, netdev in found.items() if netdev is not None},
         has_vhost_net=(misc / "vhost-net").exists(),
         has_tun=(misc / "tun").exists(),
     )
@@ -51,7 +51,7 @@ def _function(path: Path, vfs: Mapping[str, Mapping[int, str]]) -> PciFunction:
         base_class=pci_base_class(path),
         driver=target(path / "driver"),
         numa_node=NO_NODE if numa_node is None else numa_node,
-        netdevs=names(path / "net"),
+        netdevs=netdevs(path),
         pf=pf,
         vf=next((number for number, address in vfs.get(pf, {}).items() if address == path.name), None),
         vfs=tuple(vfs[path.name].values()),

@@ -81,7 +81,7 @@ class PciBus:
             raise DeviceRefused(f"{address} is no VF: it has no PF on this node, which would have to be told of it")
         found = ((match, name) for name in sysfs.names(path / "physfn") if (match := _VIRTFN.fullmatch(name)))
         number = next((int(match[1]) for match, name in found if sysfs.target(path / "physfn" / name) == address), None)
-        names = sysfs.names(path / "physfn/net")
+        names = sysfs.netdevs(path / "physfn")
         if number is None or not names:
             raise DeviceRefused(f"the PF {pf} of {address} has no network device on the node; bind its driver")
         return VfPlace(pf, names[0], sysfs.target(path / "physfn/driver"), number)

@@ -28,6 +28,12 @@ def text(path: Path) -> str:
         return ""
 
 
+def netdevs(function: Path) -> tuple[str, ...]:
+    """The names of a PCI function's network devices, sorted; with virtio a device of that bus stands between."""
+    folders = (function / "net", *sorted(path / "net" for path in function.glob("virtio*")))
+    return tuple(sorted(name for folder in folders for name in names(folder)))
+
+
 def pci_base_class(function: Path) -> int:
     """PCI's base class of the function in a folder; 0: it says none."""
     return int(text(function / "class") or "0", 16) >> 16

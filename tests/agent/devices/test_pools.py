@@ -49,7 +49,7 @@ def node(tree: Tree) -> Tree:
     tree.function("0000:05:00.0", vendor="15b3", device="1017", driver="mlx5_core")
     tree.netdev("ens1", "0000:05:00.0")
     tree.function("0000:06:00.0", vendor="1af4", device="1000", driver="virtio-pci")
-    tree.netdev("mgmt", "0000:06:00.0")
+    tree.netdev("mgmt", "0000:06:00.0", virtio="virtio0")
     tree.default_route("mgmt")
     tree.function("0000:07:00.0", pci_class=ACCELERATOR, device="0d90", driver="vfio-pci", group="3")
     (tree.folder("0000:07:00.0") / "acpi_index").write_text("101\n")

@@ -28,6 +28,12 @@ def test_a_pf_and_its_vfs(tree: Tree) -> None:
     assert (vf.iommu_group, vf.group_members) == ("40", (VF.format(10),))
 
 
+def test_a_virtio_functions_device_is_that_of_its_virtio_device(tree: Tree) -> None:
+    tree.function(PF, vendor="1af4", driver="virtio-pci")
+    tree.netdev("eth0", PF, virtio="virtio1")
+    assert sysfs.read(tree.root).functions[PF].netdevs == ("eth0",)
+
+
 def test_a_group_is_told_without_bridges(tree: Tree) -> None:
     for address, pci_class in {
         "0000:01:00.0": BRIDGE,

@@ -50,9 +50,18 @@ class Tree:
         if driver:
             self._link(link, self.root / "sys/bus/pci/drivers" / driver)
 
-    def netdev(self, name: str, address: str = "", *, is_up: bool = True, carrier: bool = True, kind: int = 1) -> None:
-        """A network device, of a function or of the kernel's own."""
-        device = self.folder(address) if address else self.root / "sys/devices/virtual"
+    def netdev(
+        self,
+        name: str,
+        address: str = "",
+        *,
+        is_up: bool = True,
+        carrier: bool = True,
+        kind: int = 1,
+        virtio: str = "",
+    ) -> None:
+        """A network device, of a function or of the kernel's own; *virtio* is the device between, as virtio0."""
+        device = self.folder(address) / virtio if address else self.root / "sys/devices/virtual"
         folder = device / "net" / name
         folder.mkdir(parents=True)
         for file, text in {"type": str(kind), "address": "02:00:00:00:00:01"}.items():
