@@ -1,7 +1,11 @@
 """A file of sysfs at a time, for who reads devices: what is not there reads as nothing."""
 
 import os
+import re
 from pathlib import Path
+
+# of a port at a card's switch whose other end is a VF, a subfunction, or another host's PF: net/devlink/port.c
+_REPRESENTOR = re.compile(r"(c\d+)?pf\d+((vf|sf)\d+)?")
 
 
 def names(folder: Path) -> tuple[str, ...]:
@@ -29,9 +33,18 @@ def text(path: Path) -> str:
 
 
 def netdevs(function: Path) -> tuple[str, ...]:
-    """The names of a PCI function's network devices, sorted; with virtio a device of that bus stands between."""
+    """The names of a PCI function's own network devices, sorted.
+
+    With virtio a device of that bus stands between. A PF in switchdev mode has devices beside its own, for the ports of
+    its switch that lead to VFs.
+    """
     folders = (function / "net", *sorted(path / "net" for path in function.glob("virtio*")))
-    return tuple(sorted(name for folder in folders for name in names(folder)))
+    found = ((folder, name) for folder in folders for name in names(folder))
+    return tuple(sorted(name for folder, name in found if not _is_representor(folder / name)))
+
+
+def _is_representor(netdev: Path) -> bool:
+    return bool(_REPRESENTOR.fullmatch(text(netdev / "phys_port_name")))
 
 
 def pci_base_class(function: Path) -> int:

@@ -196,6 +196,14 @@ def test_a_pf_that_is_not_there_is_a_problem_until_it_comes(node: Tree) -> None:
     assert not arrange(given, sysfs.read(node.root), {}, {}).problems
 
 
+def test_a_port_of_the_cards_switch_is_not_the_pfs_link(node: Tree) -> None:
+    node.netdev("eth0_0", PF, port="pf0vf0")
+    node.link("eth0", is_up=False)
+    found = arrange(selecting(pfNames=["eth0"]), sysfs.read(node.root), {}, {})
+    assert troubles(found) == dict.fromkeys(VFS, "eth0 is down")
+    assert ids(arrange(selecting(pfNames=["eth0_0"]), sysfs.read(node.root), {}, {})) == [[]]
+
+
 def test_what_the_kubelet_has_given_stays_where_it_was_given_from(node: Tree) -> None:
     given = resources({"selectors": {"pfNames": ["eth0#0"]}}, {"selectors": {"vendors": ["8086"]}})
     pools = arrange(given, sysfs.read(node.root), {VFS[0]: "x.io/b", VFS[1]: "x.io/gone"}, {})

@@ -34,6 +34,16 @@ def test_a_virtio_functions_device_is_that_of_its_virtio_device(tree: Tree) -> N
     assert sysfs.read(tree.root).functions[PF].netdevs == ("eth0",)
 
 
+def test_what_stands_for_a_vf_at_the_cards_switch_is_no_device_of_the_pf(tree: Tree) -> None:
+    tree.pf("ens8f1")
+    tree.netdev("58609951635cbfa", PF, port="pf0vf0")
+    tree.netdev("eth10", PF, port="c1pf0vf1")
+    tree.netdev("eth11", PF, port="pf0sf88")
+    tree.netdev("eth12", PF, port="pf0")
+    tree.netdev("ens8f2", PF, port="p1")
+    assert sysfs.read(tree.root).functions[PF].netdevs == ("ens8f1", "ens8f2")
+
+
 def test_a_group_is_told_without_bridges(tree: Tree) -> None:
     for address, pci_class in {
         "0000:01:00.0": BRIDGE,

@@ -59,13 +59,19 @@ class Tree:
         carrier: bool = True,
         kind: int = 1,
         virtio: str = "",
+        port: str = "",
     ) -> None:
-        """A network device, of a function or of the kernel's own; *virtio* is the device between, as virtio0."""
+        """A network device, of a function or of the kernel's own; *virtio* is the device between, as virtio0.
+
+        *port* is which of its switch's ports it is, as pf0vf1.
+        """
         device = self.folder(address) / virtio if address else self.root / "sys/devices/virtual"
         folder = device / "net" / name
         folder.mkdir(parents=True)
         for file, text in {"type": str(kind), "address": "02:00:00:00:00:01"}.items():
             (folder / file).write_text(f"{text}\n")
+        if port:
+            (folder / "phys_port_name").write_text(f"{port}\n")
         if address:
             self._link(folder / "device", device)
         self._link(self.root / "sys/class/net" / name, folder)

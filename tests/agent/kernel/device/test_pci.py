@@ -55,6 +55,13 @@ def test_a_vf_is_found_at_its_pf(machine: Machine) -> None:
     assert (machine.bus.driver(VF), machine.bus.driver_override(VF)) == ("iavf", "")
 
 
+def test_a_vfs_port_at_the_cards_switch_is_not_taken_for_its_pf(machine: Machine) -> None:
+    for name, port in {"58609951635cbfa": "pf0vf0", "eth10": "pf0vf1"}.items():  # each before ens1
+        (machine.devices / PF / "net" / name).mkdir()
+        (machine.devices / PF / "net" / name / "phys_port_name").write_text(f"{port}\n")
+    assert machine.bus.place(VF).pf_device == "ens1"
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
