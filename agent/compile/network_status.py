@@ -3,7 +3,7 @@
 Source: NPWG multi-network specification 1.3, section 5; CNI specification 1.1.0, section 5, for results.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
@@ -24,17 +24,19 @@ def entries(  # noqa: PLR0913  what an entry has
 ) -> Iterator[Entry]:
     """An entry for each interface in the pod of which *result* tells; *interface* is its name where it tells of none.
 
-    *gateways* of its default routes: None: those of the result.
+    Of several the one of that name, or the first, is the pod's default where *is_default*, and has the addresses that
+    are said to be of none of them. *gateways* of its default routes: None: those of the result.
     """
-    inside: list[tuple[int | None, Mapping[str, Any]]]
-    inside = [(at, one) for at, one in enumerate(_objects(result, "interfaces")) if one.get("sandbox")]
+    inside: dict[int, Mapping[str, Any]]
+    inside = {at: one for at, one in enumerate(_objects(result, "interfaces")) if one.get("sandbox")} or {0: {}}
+    own = next((at for at, one in inside.items() if one.get("name") == interface), next(iter(inside)))
     ways = list(gateways if gateways is not None else _gateways(result))
-    for index, one in inside or [(None, {})]:
+    for index, one in inside.items():
         found: dict[str, Any] = {"name": name, "interface": one.get("name", interface)}
-        ips = list(_addresses(result, index if len(inside) > 1 else None))
+        ips = list(_addresses(result, index, inside, own))
         found |= {"ips": ips} if ips else {}
         found |= {key: one[key] for key in ("mac", "mtu") if one.get(key)}
-        found |= {"default": True} if is_default else {}
+        found |= {"default": True} if is_default and index == own else {}
         found["dns"] = result.get("dns") or {}
         found |= {"device-info": device_info} if device_info else {}
         found |= {"gateway": ways} if ways else {}
@@ -46,12 +48,13 @@ def annotation(every: Iterable[Entry]) -> str:
     return msgspec.json.format(msgspec.json.encode(list(every))).decode()
 
 
-def _addresses(result: Result, index: int | None) -> Iterator[str]:
-    """The addresses of an interface, or of all, without their lengths."""
+def _addresses(result: Result, index: int, inside: Collection[int], own: int) -> Iterator[str]:
+    """The addresses of an interface, without their lengths; what is of none that is *inside* is its *own* one's."""
     for ip in _objects(result, "ips"):
-        if index is None or ip.get("interface", index) == index:
+        said = ip.get("interface")
+        if index == (said if type(said) is int and said in inside else own):
             yield from _bare(ip.get("address"))
-    for key in ("ip4", "ip6"):  # of results before 0.3.0
+    for key in ("ip4", "ip6") if index == own else ():  # of results before 0.3.0
         older = result.get(key)
         yield from _bare(older.get("ip")) if isinstance(older, dict) else ()
 

@@ -359,6 +359,34 @@ def test_a_result_with_several_interfaces_is_several_entries() -> None:
     assert json.loads(annotation(found)) == found
 
 
+TWO = {"interfaces": [{"name": one, "sandbox": "/n"} for one in ("dummy0", "eth0")]}  # in the pod
+
+
+@pytest.mark.parametrize(
+    ("interface", "default"),
+    [
+        pytest.param("eth0", ["eth0"], id="the one that the runtime asked for"),
+        pytest.param("eth9", ["dummy0"], id="the first, where none has that name"),
+    ],
+)
+def test_of_several_interfaces_of_a_first_network_one_is_the_default(interface: str, default: list[str]) -> None:
+    found = entries("kube-system/first", interface, TWO, is_default=True)
+    assert [one["interface"] for one in found if one.get("default")] == default
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({}, id="which the address does not say"),
+        pytest.param({"interface": None}, id="as a Go program has none"),
+        pytest.param({"interface": 7}, id="which there is not"),
+    ],
+)
+def test_an_address_of_no_interface_is_that_of_the_one_asked_for_and_no_others(said: dict[str, Any]) -> None:
+    first, second = entries("apps/lan", "eth0", {**TWO, "ips": [{"address": "10.1.1.5/24", **said}]})
+    assert ("ips" not in first, second["ips"]) == (True, ["10.1.1.5"])
+
+
 @pytest.mark.parametrize(
     "result",
     [
