@@ -12,10 +12,10 @@ from agent.cni.capabilities import RUNTIME_ASKS
 from agent.cni.error import CniError, Code, refused
 from agent.cni.network_source import NetworkSource
 from agent.cni.request import Request
-from agent.cni.result import as_version
 from agent.compile.network import DefinitionMissing, PodInterfaces
 from agent.compile.network_refused import NetworkRefused
 from agent.compile.network_status import Entry, entries
+from agent.compile.result_version import as_version
 from agent.model.attachment import AttachmentKey
 from agent.model.name import Problem
 from agent.model.network import InterfaceRequest

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from agent.compile.result_version import handed_on
 from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.model.name import ObjectName
@@ -210,7 +211,7 @@ class Delegates:
             args = config.get("args") or {}
             config["args"] = args | {"cni": (args.get("cni") or {}) | msgspec.json.decode(one.cni_args)}
         if previous is not None and one.version >= _CHAINS:
-            config["prevResult"] = previous
+            config["prevResult"] = handed_on(previous, one.version)
         environment = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": owner.container_id,

@@ -1,10 +1,10 @@
-"""Another plugin's result in the version that the runtime asked for."""
+"""Another plugin's result in the version that the runtime asked for, or its configuration has."""
 
 from typing import Any
 
 import pytest
 
-from agent.cni.result import as_version
+from agent.compile.result_version import as_version, handed_on
 
 ROUTE = {"dst": "0.0.0.0/0", "gw": "10.9.0.1"}
 IP = {"address": "10.9.0.5/24", "gateway": "10.9.0.1", "interface": 0}
@@ -41,3 +41,17 @@ FROM_OLD = {"ips": [{"address": "10.9.0.5/24", "gateway": "10.9.0.1"}, SIX], "ro
 )
 def test_a_result_is_told_in_the_runtimes_version(result: Any, version: str, found: Any) -> None:
     assert as_version(result, version) == found
+
+
+@pytest.mark.parametrize(
+    ("result", "version", "found"),
+    [
+        pytest.param(FAMILIES, "0.4.0", FAMILIES, id="of its configuration's version"),
+        pytest.param({"ips": [SIX]}, "1.0.0", {"ips": [SIX], "cniVersion": "1.0.0"}, id="of none"),
+        pytest.param({"cniVersion": "", "ips": [SIX]}, "1.0.0", {"ips": [SIX], "cniVersion": "1.0.0"}, id="empty"),
+        pytest.param(FAMILIES, "1.0.0", MIDDLE, id="of an earlier one"),
+        pytest.param(MIDDLE, "0.4.0", FAMILIES, id="of a later one"),
+    ],
+)
+def test_a_result_is_told_to_other_plugins_in_their_version(result: Any, version: str, found: Any) -> None:
+    assert handed_on(result, version) == found

@@ -1,0 +1,50 @@
+"""What plugins of one network are told of each other, over plugins that are scripts."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.compile.network_config import plugin_list
+from agent.model.name import ObjectName
+from agent.model.network import InterfaceRequest
+from agent.pods.delegate import Delegates
+from agent.pods.network_record import NetworkSet, interface_record
+from agent.pods.plugin import Plugins
+
+ONE = {"interfaces": [{"name": "net1", "sandbox": "/n"}], "ips": [{"address": "10.9.0.5/24"}]}
+# answers what is said of it, and keeps what it is told
+NOTES = "#!/bin/sh\ncat > @/$CNI_COMMAND-{0}\n[ $CNI_COMMAND != ADD ] || cat @/{0}.says\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param({}, id="none"),
+        pytest.param({"cniVersion": ""}, id="an empty one"),
+        pytest.param({"cniVersion": "1.1.0"}, id="another"),
+    ],
+)
+def test_plugins_are_told_results_in_their_version_whatever_each_says(tmp_path: Path, said: dict[str, str]) -> None:
+    for name in ("first", "last"):
+        (tmp_path / name).write_text(NOTES.replace("@", str(tmp_path)).format(name))
+        (tmp_path / name).chmod(0o755)
+        (tmp_path / f"{name}.says").write_text(json.dumps({**said, **ONE}))
+    config = {"cniVersion": "1.0.0", "plugins": [{"type": "first"}, {"type": "last"}]}
+    wanted = InterfaceRequest(ObjectName("default", "lan"), "net1", plugin_list(json.dumps(config), "lan"), "{}")
+    record = interface_record(wanted)
+    owner = NetworkSet("c1", "eth0", "/n", "cluster", "boot", (record,))
+    plugins, until = Delegates(Plugins(tmp_path)), time.monotonic() + 60
+    result = plugins.add(owner, record, until)
+    made = msgspec.structs.replace(record, result=result)
+    plugins.check(owner, made, until)
+    plugins.delete(owner, made, until)
+    told = [_previous(tmp_path / name) for name in ("ADD-last", "CHECK-first", "CHECK-last", "DEL-last", "DEL-first")]
+    assert told == [{"cniVersion": "1.0.0", **ONE}] * 5
+
+
+def _previous(path: Path) -> Any:
+    return json.loads(path.read_text())["prevResult"]
