@@ -123,7 +123,7 @@ def interfaces(  # noqa: PLR0913  what it depends on
                 text = f"{wanted.default.name} is of the kind {found.own_kind}, on the cluster's network; leave it out"
                 raise NetworkRefused(wanted.default.field, text)
             device = _device(wanted.default, definitions, devices, used, named)
-            first = _interface(wanted.default, found, first_interface, device)
+            first = _interface(wanted.default, found, first_interface, device, definitions)
     more = []
     for one, name in zip(wanted.networks, names, strict=True):
         _reachable(one, pod, rules)
@@ -131,7 +131,8 @@ def interfaces(  # noqa: PLR0913  what it depends on
         if found.is_ours:
             text = f"{one.name} is of {OUR_PLUGIN} without a kind, which is a pod's first interface; add kind"
             raise NetworkRefused(one.field, text)
-        more.append(_interface(one, found, name, _device(one, definitions, devices, used, named)))
+        device = _device(one, definitions, devices, used, named)
+        more.append(_interface(one, found, name, device, definitions))
     return PodInterfaces(first, tuple(more))
 
 
@@ -206,7 +207,9 @@ def _device(
     return chosen
 
 
-def _interface(one: NetworkSelection, plugins: PluginList, name: str, device: str) -> InterfaceRequest:
+def _interface(
+    one: NetworkSelection, plugins: PluginList, name: str, device: str, definitions: Definitions
+) -> InterfaceRequest:
     runtime = {
         "ips": list(one.ips),
         "mac": one.mac,
@@ -229,6 +232,7 @@ def _interface(one: NetworkSelection, plugins: PluginList, name: str, device: st
         cni_args=one.cni_args,
         default_route=one.default_route,
         device=device,
+        resource=definitions[one.name].resource if device else "",
         asked=asked_text(one),
     )
 

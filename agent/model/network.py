@@ -100,6 +100,7 @@ class InterfaceRequest:
     cni_args: str = ""  # JSON: what is added to args.cni
     default_route: tuple[Address, ...] = ()
     device: str = ""  # the id of the device that the interface is made of, as its device plugin has it
+    resource: str = ""  # that the device is of
     asked: str = ""  # the element of the annotation, without the interface's name: JSON
 
 

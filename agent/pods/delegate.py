@@ -8,27 +8,24 @@ Source: CNI specification 1.1.0, section 4 ("Execution of Network Configurations
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from agent.compile.result_version import handed_on
-from agent.json_text import NOT_JSON
 from agent.log import logger
 from agent.model.name import ObjectName
 from agent.model.network import DEVICE_INFO_FILE, OUR_PLUGIN, Plugin, PluginList
 from agent.pods.address_plugin import has_forgotten, see_address_plugin
-from agent.pods.files import below
+from agent.pods.device_info import DeviceInfo, info_file
 from agent.pods.gc_turn import GcRunning, GcTurn
 from agent.pods.network_record import InterfaceRecord, NetworkSet
 from agent.pods.plugin import PluginFailed, Plugins
 
 log = logger(__name__)
 
-DEVICE_INFO = Path("/var/run/k8s.cni.cncf.io/devinfo/cni")
 _CHAINS, _KEEPS, _GC = "0.3.0", "0.4.0", "1.1.0"  # versions since which there are prevResult; CHECK; GC and STATUS
 TRY_LATER = 11  # CNI's code
 _NOT_TAKEN = frozenset({1, 2, 6, 7})  # CNI's: a configuration's version, a field of it, or all of it
@@ -81,6 +78,7 @@ class Delegates:
         """
         previous: Any = None
         with self._changing(one, deadline):
+            self._info.begin(owner, one)
             for plugin in one.list.plugins:
                 previous = self._run("ADD", owner, one, plugin, previous, deadline)
         return msgspec.json.encode(previous or {}).decode()
@@ -144,20 +142,16 @@ class Delegates:
         self._ask_all("STATUS", plugins, {}, deadline)
 
     def device_info(self, owner: NetworkSet, one: InterfaceRecord) -> Any:
-        """What a plugin has written of the interface's device; None where none did."""
-        try:
-            return msgspec.json.decode(self._seen(device_info_file(owner, one)).read_bytes())
-        except (OSError, *NOT_JSON):
-            return None
+        """What is told of the interface's device; None where nobody knows."""
+        return self._info.read(owner, one)
 
     def forget_device_info(self, owner: NetworkSet, one: InterfaceRecord) -> None:
-        """Take away what is written of it."""
-        with suppress(OSError):
-            self._seen(device_info_file(owner, one)).unlink(missing_ok=True)
+        """Take away what is told of it."""
+        self._info.remove(info_file(owner, one))
 
-    def _seen(self, path: Path) -> Path:
-        """A file of the node's, as we see it."""
-        return below(self.plugins.root, path) if self.plugins.root else path
+    @property
+    def _info(self) -> DeviceInfo:
+        return DeviceInfo(self.plugins.root)
 
     @contextmanager
     def _changing(self, one: InterfaceRecord, deadline: float) -> Iterator[None]:
@@ -227,14 +221,6 @@ class Delegates:
             raise DelegateFailed(one, failed) from failed
 
 
-def device_info_file(owner: NetworkSet, one: InterfaceRecord) -> Path:
-    """Where a plugin that wants it writes what the interface's device is.
-
-    Source: NPWG device information specification 1.1.0, section 2.
-    """
-    return DEVICE_INFO / f"{one.name}-{owner.container_id}_{one.interface}"
-
-
 def without_netns(owner: NetworkSet) -> NetworkSet:
     """The same for a DEL, where its namespace is not there any more, or another's."""
     return msgspec.structs.replace(owner, netns="")
@@ -250,7 +236,7 @@ def _config(plugin: Plugin, plugins: PluginList, runtime: Mapping[str, Any]) -> 
 
 def _runtime(owner: NetworkSet, one: InterfaceRecord) -> Mapping[str, Any]:
     asked: dict[str, Any] = msgspec.json.decode(one.runtime)
-    return asked | {DEVICE_INFO_FILE: str(device_info_file(owner, one))}
+    return asked | {DEVICE_INFO_FILE: str(info_file(owner, one))}
 
 
 def _args(owner: NetworkSet, one: InterfaceRecord) -> Iterable[tuple[str, str]]:

@@ -56,6 +56,7 @@ class InterfaceRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     cni_args: str = ""
     default_route: tuple[str, ...] = ()
     device: str = ""
+    resource: str = ""  # that the device is of
     asked: str = ""  # the annotation's element without the interface's name; agents before this one noted none
     step: Step = Step.WANTED
     result: str = ""  # JSON; empty while there is none
@@ -117,6 +118,7 @@ def interface_record(request: InterfaceRequest) -> InterfaceRecord:
         cni_args=request.cni_args,
         default_route=tuple(map(str, request.default_route)),
         device=request.device,
+        resource=request.resource,
         asked=request.asked,
     )
 

@@ -19,7 +19,7 @@ from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
 from agent.model.network import NETWORKS, NetworkDefinition
 from agent.pods import fail_points
-from agent.pods.delegate import DEVICE_INFO
+from agent.pods.device_info import FOLDER as DEVICE_INFO
 from agent.pods.network_record import FOLDER, read
 from tests.fastpath import cards, nic_kept
 from tests.fastpath.agent_node import RUN, STATE, AgentNode, stdin
@@ -301,7 +301,7 @@ def further(guest: Guest) -> None:
     assert told == {"eth0": None, **pci}, told
     node.ok("DEL", "one", asks, interface="eth0")
     guest.restored("a DEL of further networks")
-    assert not [*DEVICE_INFO.glob("*")]
+    assert not [*DEVICE_INFO.glob("cni/*")]
     node.end_pod("one")
 
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import msgspec
 
-from agent.log import logger
 from agent.model.vf import Vf, VfKind
-from agent.pods.files import below, draft_of, place
+from agent.pods.device_info import DeviceInfo
+from agent.pods.files import place
 from agent.pods.vf.record import VfRecord
-
-log = logger(__name__)
 
 FOLDER, FILE = "vf", "interface.json"
 
@@ -26,7 +24,7 @@ class VfFiles:
     def __init__(self, run_dir: Path, root: Path | None = None) -> None:
         """*root* is the node's, where that is not ours: plugins name their files as the node has them."""
         self._folder = run_dir / FOLDER
-        self._root = root
+        self._info = DeviceInfo(root)
 
     def write(self, record: VfRecord, vf: Vf) -> None:
         """Tell of a VF; anybody may read it, as an application need not be root.
@@ -50,28 +48,13 @@ class VfFiles:
             told["devices"] = ["/dev/vfio/vfio", f"/dev/vfio/{vf.group.number}"]
         _place(folder / FILE, told)
         if record.device_info:
-            pci = {"pci-address": record.address, "pf-pci-address": vf.pf}
-            path = self._seen(record.device_info)
-            try:
-                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                _place(path, {"type": "pci", "version": "1.1.0", "pci": pci})
-            except OSError as error:
-                log.warning("device information cannot be written", file=record.device_info, why=error)
+            self._info.write_pci(Path(record.device_info), record.address, vf.pf)
 
     def remove(self, record: VfRecord) -> None:
         """Tell of it no more."""
         shutil.rmtree(self._folder / record.address, ignore_errors=True)
         if record.device_info:
-            try:
-                path = self._seen(record.device_info)
-                draft_of(path).unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                log.warning("device information stays", file=record.device_info, why=error)
-
-    def _seen(self, path: str) -> Path:
-        """A file of the node's, as we see it."""
-        return below(self._root, Path(path)) if self._root and Path(path).is_absolute() else Path(path)
+            self._info.remove(Path(record.device_info))
 
 
 def _place(path: Path, told: object) -> None:

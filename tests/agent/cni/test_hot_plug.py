@@ -12,7 +12,7 @@ from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
 from agent.model.network import NETWORKS, NetworkDefinition
 from agent.model.node import Pod
-from agent.pods import delegate, fail_points
+from agent.pods import device_info, fail_points
 from agent.pods.errors import NetworkFailed
 from agent.pods.network_plug import NetworkPlug
 from agent.pods.network_record import NetworkSet, Step
@@ -37,7 +37,7 @@ DEFINITIONS = (
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
-    monkeypatch.setattr(delegate, "DEVICE_INFO", tmp_path / "devinfo")
+    monkeypatch.setattr(device_info, "FOLDER", tmp_path / "devinfo")
     cluster = Cluster(networks={one.name: one for one in DEFINITIONS}, synced=True)
     made = Room(tmp_path / "attachments", cidr="10.0.0.0/28", cluster=cluster, resources={VFS: [ADDRESS, OTHER]})
     plugin = made.directory / "bin/plugin"

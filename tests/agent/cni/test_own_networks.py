@@ -12,7 +12,7 @@ from agent.model.cluster import Cluster
 from agent.model.name import ObjectName
 from agent.model.network import DEFAULT_NETWORK, NETWORKS, OUR_PLUGIN, NetworkDefinition
 from agent.model.vf import VFIO
-from agent.pods import delegate, fail_points
+from agent.pods import device_info, fail_points
 from agent.pods.networks import Networks
 from tests.agent.cni.room import Room
 from tests.agent.pods.vf.vf_card import ADDRESS, HOME, OTHER
@@ -42,7 +42,7 @@ DEFINITIONS = (
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
-    monkeypatch.setattr(delegate, "DEVICE_INFO", tmp_path / "devinfo")
+    monkeypatch.setattr(device_info, "FOLDER", tmp_path / "devinfo")
     cluster = Cluster(networks={one.name: one for one in DEFINITIONS})
     return Room(tmp_path / "attachments", cidr="10.0.0.0/28", cluster=cluster, resources={VFS: [ADDRESS, OTHER]})
 
@@ -60,7 +60,7 @@ def status(room: Room) -> list[dict[str, Any]]:
 
 def is_clean(room: Room) -> bool:
     """Whether nothing is left of any pod, on the card and the disk either."""
-    files = [*(room.directory / "networks").glob("*"), *room.vfs.files(), *room.directory.parent.glob("devinfo/*")]
+    files = [*(room.directory / "networks").glob("*"), *room.vfs.files(), *room.directory.parent.glob("devinfo/*/*")]
     return room.is_empty() and not files and not room.vfs.ipam.held
 
 
@@ -129,7 +129,7 @@ def test_what_died_anywhere_is_unmade_by_the_next_agent(
         room.call("ADD", config=asks("fast, ours"), **P1)
         room.call("DEL", **P1)
     monkeypatch.undo()
-    monkeypatch.setattr(delegate, "DEVICE_INFO", room.directory.parent / "devinfo")
+    monkeypatch.setattr(device_info, "FOLDER", room.directory.parent / "devinfo")
     room.start()
     assert room.call("DEL", **P1) == (0, {})
     assert (room.vfs.card.snapshot() == before, is_clean(room)) == (True, True)
