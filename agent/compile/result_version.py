@@ -6,6 +6,7 @@ Source: containernetworking/cni 1.3, pkg/types/040/types.go, 100/types.go, creat
 from collections.abc import Mapping
 from typing import Any
 
+_LISTS = "0.3.0"  # of addresses, and of plugins; what came before is read by its reader alone
 _BARE_IPS = "1.0.0"  # ips have no family from here on
 _DETAILED = "1.1.0"  # interfaces and routes have more than these
 _INTERFACE, _ROUTE = frozenset({"name", "mac", "sandbox"}), frozenset({"dst", "gw"})
@@ -17,7 +18,7 @@ def handed_on(result: Mapping[str, Any], version: str) -> Mapping[str, Any]:
     One that tells no version is of that one, as libcni has it; of another the reference plugins take none.
     """
     said = result.get("cniVersion")
-    if said == version:
+    if said == version or (said and version < _LISTS):
         return result
     return as_version(result, version) if said else {**result, "cniVersion": version}
 

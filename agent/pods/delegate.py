@@ -26,7 +26,7 @@ from agent.pods.plugin import PluginFailed, Plugins
 
 log = logger(__name__)
 
-_CHAINS, _KEEPS, _GC = "0.3.0", "0.4.0", "1.1.0"  # versions since which there are prevResult; CHECK; GC and STATUS
+_KEEPS, _GC = "0.4.0", "1.1.0"  # versions since which there are CHECK; GC and STATUS
 TRY_LATER = 11  # CNI's code
 _NOT_TAKEN = frozenset({1, 2, 6, 7})  # CNI's: a configuration's version, a field of it, or all of it
 
@@ -204,7 +204,7 @@ class Delegates:
         if one.cni_args:
             args = config.get("args") or {}
             config["args"] = args | {"cni": (args.get("cni") or {}) | msgspec.json.decode(one.cni_args)}
-        if previous is not None and one.version >= _CHAINS:
+        if previous is not None:
             config["prevResult"] = handed_on(previous, one.version)
         environment = {
             "CNI_COMMAND": command,

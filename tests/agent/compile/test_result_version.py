@@ -51,6 +51,7 @@ def test_a_result_is_told_in_the_runtimes_version(result: Any, version: str, fou
         pytest.param({"cniVersion": "", "ips": [SIX]}, "1.0.0", {"ips": [SIX], "cniVersion": "1.0.0"}, id="empty"),
         pytest.param(FAMILIES, "1.0.0", MIDDLE, id="of an earlier one"),
         pytest.param(MIDDLE, "0.4.0", FAMILIES, id="of a later one"),
+        pytest.param(MIDDLE, "0.2.0", MIDDLE, id="which has another form"),
     ],
 )
 def test_a_result_is_told_to_other_plugins_in_their_version(result: Any, version: str, found: Any) -> None:

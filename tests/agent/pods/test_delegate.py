@@ -22,13 +22,15 @@ ONE = {"interfaces": [{"name": "net1", "sandbox": "/n"}], "ips": [{"address": "1
 NOTES = "#!/bin/sh\ncat > @/$CNI_COMMAND-{0}\n[ $CNI_COMMAND != ADD ] || cat @/{0}.says\n"
 
 
-def network(tmp_path: Path, said: dict[str, str], device: str = "") -> tuple[NetworkSet, InterfaceRecord]:
+def network(
+    tmp_path: Path, said: dict[str, Any], device: str = "", version: str = "1.0.0"
+) -> tuple[NetworkSet, InterfaceRecord]:
     """A pod with an interface of two plugins, and of a device of example.com/vf."""
     for name in ("first", "last"):
         (tmp_path / name).write_text(NOTES.replace("@", str(tmp_path)).format(name))
         (tmp_path / name).chmod(0o755)
         (tmp_path / f"{name}.says").write_text(json.dumps({**said, **ONE}))
-    config = {"cniVersion": "1.0.0", "plugins": [{"type": "first"}, {"type": "last"}]}
+    config = {"cniVersion": version, "plugins": [{"type": "first"}, {"type": "last"}]}
     plugins = plugin_list(json.dumps(config), "lan")
     wanted = InterfaceRequest(
         ObjectName("default", "lan"), "net1", plugins, "{}", device=device, resource="example.com/vf"
@@ -54,6 +56,16 @@ def test_plugins_are_told_results_in_their_version_whatever_each_says(tmp_path: 
     plugins.delete(owner, made, until)
     told = [_previous(tmp_path / name) for name in ("ADD-last", "CHECK-first", "CHECK-last", "DEL-last", "DEL-first")]
     assert told == [{"cniVersion": "1.0.0", **ONE}] * 5
+
+
+@pytest.mark.parametrize("version", ["", "0.1.0", "0.2.0"])
+def test_plugins_of_a_configuration_of_before_there_were_lists_are_told_all_the_same(
+    tmp_path: Path, version: str
+) -> None:
+    said = {"cniVersion": "0.2.0", "ip4": {"ip": "10.9.0.5/24"}}
+    owner, record = network(tmp_path, said, version=version)
+    Delegates(Plugins(tmp_path)).add(owner, record, time.monotonic() + 60)
+    assert _previous(tmp_path / "ADD-last") == {**said, **ONE}
 
 
 def test_the_device_of_a_pods_interface_is_told_whatever_plugins_make_it(
