@@ -30,7 +30,7 @@ from agent.pods.device.ipam import DeviceIpam, OwnIpam
 from agent.pods.errors import NotSynced
 from agent.pods.ip_leases import FOLDER as LEASES
 from agent.pods.ip_leases import IpLeases
-from agent.pods.network_plug import NetworkPlug, devices_in
+from agent.pods.network_plug import NetworkPlug
 from agent.pods.network_record import FOLDER, NetworkRecords, NetworkSet
 from agent.pods.network_routes import PodRoutes
 from agent.pods.networks import Networks, is_alive
@@ -38,6 +38,7 @@ from agent.pods.nic.nics import Nics
 from agent.pods.nic.record import nic_journal
 from agent.pods.plugin import Plugins
 from agent.pods.pod_devices import Unanswered, devices_of
+from agent.pods.pod_links import devices_in
 from agent.pods.pods import Pods
 from agent.pods.pool_choice import PoolChoice
 from agent.pods.vf.files import VfFiles

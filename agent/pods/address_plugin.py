@@ -45,6 +45,16 @@ def has_forgotten(plugins: Plugins, config: Mapping[str, Any]) -> bool:
     return bool(_no_daemon(plugins, config))
 
 
+def give_back(plugins: Plugins, environment: Mapping[str, str], config: Mapping[str, Any], deadline: float) -> None:
+    """Have the IPAM plugin of a configuration, if any, take back what it gave; that is told as the plugin that has it.
+
+    Raises:
+        PluginFailed: it does not.
+    """
+    if kind := _kind(config):
+        plugins.run(kind, environment, config, deadline)
+
+
 def _no_daemon(plugins: Plugins, config: Mapping[str, Any]) -> str:
     """Why the daemon of ``dhcp`` is not there; empty where it is, or nobody needs it."""
     if _kind(config) != DHCP:

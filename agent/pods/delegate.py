@@ -18,15 +18,20 @@ from agent.compile.result_version import handed_on
 from agent.log import logger
 from agent.model.name import ObjectName
 from agent.model.network import DEVICE_INFO_FILE, OUR_PLUGIN, Plugin, PluginList
-from agent.pods.address_plugin import has_forgotten, see_address_plugin
+from agent.pods.address_plugin import give_back, has_forgotten, see_address_plugin
 from agent.pods.device_info import DeviceInfo, info_file
 from agent.pods.gc_turn import GcRunning, GcTurn
 from agent.pods.network_record import InterfaceRecord, NetworkSet
 from agent.pods.plugin import PluginFailed, Plugins
+from agent.pods.pod_links import has_device
 
 log = logger(__name__)
 
 _KEEPS, _GC = "0.4.0", "1.1.0"  # versions since which there are CHECK; GC and STATUS
+# reference plugins that make nothing but a device in the pod: DEL of macvlan until 1.3 and of vlan wants the node's
+# device to be there, and that of host-device the pod's
+LINKS = frozenset({"macvlan", "ipvlan", "vlan", "host-device"})
+FORGETFUL = frozenset({"host-device"})  # whose DEL without a namespace asks no IPAM plugin, as of 1.9
 TRY_LATER = 11  # CNI's code
 _NOT_TAKEN = frozenset({1, 2, 6, 7})  # CNI's: a configuration's version, a field of it, or all of it
 
@@ -52,6 +57,7 @@ class Delegates:
 
     plugins: Plugins
     own: OwnPlugin | None = None
+    has_device: Callable[[NetworkSet, str], bool] = has_device
     turn: GcTurn = field(default_factory=GcTurn)
 
     def look(self, one: InterfaceRecord) -> None:
@@ -86,7 +92,8 @@ class Delegates:
     def delete(self, owner: NetworkSet, one: InterfaceRecord, deadline: float) -> None:
         """Unmake it, the last plugin first; each is asked, also when another fails.
 
-        One that takes the configuration for no command has made nothing by it.
+        One that takes the configuration for no command has made nothing by it. What makes nothing but a device in the
+        pod, and fails where there is none, has left nothing but addresses.
 
         Raises:
             DelegateFailed: the first that failed.
@@ -97,11 +104,10 @@ class Delegates:
             for plugin in reversed(one.list.plugins):
                 try:
                     self._run("DEL", owner, one, plugin, previous, deadline)
+                    if not owner.netns and plugin.kind in FORGETFUL:
+                        self._give_back(owner, one, plugin, deadline)
                 except DelegateFailed as error:
-                    if not one.result and error.code in _NOT_TAKEN and not self._is_own(plugin.kind):
-                        log.warning("plugin refuses to delete what it refused to add; it is left", why=error)
-                    else:
-                        failed.append(error)
+                    failed += self._still_failed(error, owner, one, plugin, deadline)
         if failed:
             raise failed[0]
 
@@ -186,6 +192,34 @@ class Delegates:
         if failed:
             raise failed[0]
 
+    def _still_failed(
+        self, error: DelegateFailed, owner: NetworkSet, one: InterfaceRecord, plugin: Plugin, deadline: float
+    ) -> Iterator[DelegateFailed]:
+        """What is left of a plugin's failure to delete; nothing where there is nothing to be deleted."""
+        if not one.result and error.code in _NOT_TAKEN and not self._is_own(plugin.kind):
+            log.warning("plugin refuses to delete what it refused to add; it is left", why=error)
+        elif plugin.kind in LINKS and not self.has_device(owner, one.interface):
+            try:
+                self._give_back(owner, one, plugin, deadline)
+            except DelegateFailed as refused:
+                yield refused
+            else:
+                log.warning("plugin fails to delete what is not there; its addresses are given back", why=error)
+        else:
+            yield error
+
+    def _give_back(self, owner: NetworkSet, one: InterfaceRecord, plugin: Plugin, deadline: float) -> None:
+        """Have the IPAM plugin of a plugin take back what it gave.
+
+        Raises:
+            DelegateFailed: it does not.
+        """
+        config, environment = self._told("DEL", owner, one, plugin, None)
+        try:
+            give_back(self.plugins, environment, config, deadline)
+        except PluginFailed as failed:
+            raise DelegateFailed(one, failed) from failed
+
     def _run(  # noqa: PLR0913, PLR0917  what a plugin is told
         self,
         command: str,
@@ -195,6 +229,18 @@ class Delegates:
         previous: Any,
         deadline: float,
     ) -> Any:
+        config, environment = self._told(command, owner, one, plugin, previous)
+        try:
+            if plugin.kind == OUR_PLUGIN and self.own is not None:
+                return self.own(environment, config, None if owner.is_first(one) else one.network)
+            return self.plugins.run(plugin.kind, environment, config, deadline)
+        except PluginFailed as failed:
+            raise DelegateFailed(one, failed) from failed
+
+    def _told(
+        self, command: str, owner: NetworkSet, one: InterfaceRecord, plugin: Plugin, previous: Any
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """A plugin's configuration and environment."""
         config = _config(plugin, one.list, _runtime(owner, one))
         if command == "DEL" and has_forgotten(self.plugins, config):
             log.warning("DHCP lease is given back to nobody: no daemon has it", interface=one.interface)
@@ -206,19 +252,13 @@ class Delegates:
             config["args"] = args | {"cni": (args.get("cni") or {}) | msgspec.json.decode(one.cni_args)}
         if previous is not None:
             config["prevResult"] = handed_on(previous, one.version)
-        environment = {
+        return config, {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": owner.container_id,
             "CNI_NETNS": owner.netns,
             "CNI_IFNAME": one.interface,
             "CNI_ARGS": ";".join(f"{key}={value}" for key, value in _args(owner, one)),
         }
-        try:
-            if plugin.kind == OUR_PLUGIN and self.own is not None:
-                return self.own(environment, config, None if owner.is_first(one) else one.network)
-            return self.plugins.run(plugin.kind, environment, config, deadline)
-        except PluginFailed as failed:
-            raise DelegateFailed(one, failed) from failed
 
 
 def without_netns(owner: NetworkSet) -> NetworkSet:

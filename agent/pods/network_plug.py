@@ -12,9 +12,6 @@ import msgspec
 from agent.compile.network_status import Entry
 from agent.model.attachment import AttachmentKey
 from agent.model.network import InterfaceRequest
-from agent.netlink.dump import Dump
-from agent.netlink.netns import NoSuchNetns, open_netns
-from agent.netlink.rtnetlink import IFLA_IFNAME, LINK, RTM_GETLINK, WITHOUT_STATISTICS, attribute, text
 from agent.pods import fail_points
 from agent.pods.delegate import DelegateFailed, Delegates
 from agent.pods.errors import NetworkFailed
@@ -143,15 +140,3 @@ class NetworkPlug:
             one = _replaced(one, status=self._networks.status_of(one, first))
         self._records.put(one)
         return one
-
-
-def devices_in(one: NetworkSet) -> frozenset[str] | None:
-    """The names of the devices in a pod's namespace; None where that is not the one in which its interfaces are."""
-    try:
-        with open_netns(one.netns, may_be_host=True) as there:
-            if there.cookie != one.netns_cookie:
-                return None
-            links = Dump(there.pod).read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
-    except (NoSuchNetns, OSError):
-        return None
-    return frozenset(text(attribute(body, LINK.size, IFLA_IFNAME)) for body in links)
