@@ -34,6 +34,32 @@ def static(*addresses: Any) -> dict[str, Any]:
         pytest.param(host_local(**SUBNET, rangeEnd="fd00::5"), "rangeEnd", "is no address of the family", id="of IPv6"),
         pytest.param(host_local(**SUBNET, gateway="gw"), "gateway", "'gw' is no address", id="a name of a gateway"),
         pytest.param(host_local(**SUBNET, gateway=[1]), "gateway", "[1] is no address", id="a list for a gateway"),
+        pytest.param(
+            host_local(**SUBNET, rangeStart="10.50.0.9", rangeEnd="10.50.0.8"),
+            "rangeEnd",
+            "is before 10.50.0.9",
+            id="back",
+        ),
+        pytest.param(host_local(**SUBNET, rangeEnd="10.50.0.0"), "rangeEnd", "before 10.50.0.1", id="the subnet's own"),
+        pytest.param(
+            host_local(ranges=[[SUBNET, {"subnet": "fd00::/64"}]]),
+            "ranges[0][1].subnet",
+            "fd00::/64 is of another family than 10.50.0.0/24",
+            id="two families in a set",
+        ),
+        pytest.param(
+            host_local(ranges=[[{**SUBNET, "rangeEnd": "10.50.0.20"}, {**SUBNET, "rangeStart": "10.50.0.20"}]]),
+            "ranges[0][1]",
+            "10.50.0.20-10.50.0.254 overlaps 10.50.0.1-10.50.0.20",
+            id="an address twice in a set",
+        ),
+        pytest.param(
+            host_local(ranges=[[SUBNET], [{"subnet": "10.50.0.0/25"}]]),
+            "ranges[1][0]",
+            "10.50.0.1-10.50.0.126 overlaps 10.50.0.1-10.50.0.254",
+            id="in two sets",
+        ),
+        pytest.param(host_local(**SUBNET, ranges=[[SUBNET]]), "ranges[0][0]", "overlaps", id="in both forms"),
         pytest.param(host_local(ranges={}), "ranges", "{} is no list", id="an object of ranges"),
         pytest.param(host_local(ranges=[SUBNET]), "ranges[0]", "write [[{...}]]", id="a list too few"),
         pytest.param(host_local(ranges=[[7]]), "ranges[0][0]", "7 is no object", id="a number for a range"),
@@ -61,6 +87,11 @@ def test_an_address_that_cannot_be_given_is_told_with_its_key(ipam: dict[str, An
         pytest.param(
             host_local(ranges=[[SUBNET, {"subnet": "10.60.0.0/30"}], [{"subnet": "fd00::/64"}]]), id="several"
         ),
+        pytest.param(
+            host_local(ranges=[[{**SUBNET, "rangeEnd": "10.50.0.20"}, {**SUBNET, "rangeStart": "10.50.0.21"}]]),
+            id="two of one subnet",
+        ),
+        pytest.param(host_local(ranges=[[{"subnet": "::/64"}], [{"subnet": "0.0.0.0/8"}]]), id="of like numbers"),
         pytest.param(host_local(subnet="usePodCidr"), id="what calico fills in"),
         pytest.param({"type": "static"}, id="those that the pod names"),
         pytest.param(
