@@ -6,23 +6,27 @@ A veth's end stands for the VF: its alias says what the kernel says of a PCI fun
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.kernel.device.pci import PciBus
+from agent.kernel.device import sriov
+from agent.kernel.device.pci import DeviceRefused, PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.model.netdev import Netdev
 from agent.netlink import netdev_requests
 from agent.netlink.netns import inside, open_netns
 from agent.netlink.requests import Request
+from agent.netlink.socket import Socket
 from bench import tools
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
 ADDRESS, HIDDEN, MAC = "0000:03:02.0", "swv000003020", "02:00:00:00:00:0b"
+OTHER_MAC = "02:00:00:00:00:0c"
 IFLA_IFALIAS = 20  # linux/if_link.h
 MOST_NAMES = 496  # other names of the greatest length: their list has 64 KiB at most
 NODE, POD = (f"swvh{os.getpid()}{which}" for which in "np")
@@ -147,3 +151,27 @@ def test_nothing_of_the_pods_stays_on_it(card: SriovCard, tmp_path: Path) -> Non
     home(card)
     found = at_home()
     assert ("xdp" in found, {"PROMISC", "ALLMULTI"} & {*found["flags"]}) == (False, set())
+
+
+def test_a_mac_that_a_driver_sets_later_is_waited_for(card: SriovCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    home(card)
+    later = threading.Timer(0.3, ip, [NODE, f"link set {HIDDEN} address {OTHER_MAC}"])
+
+    def taken(_self: Socket, *requests: Request) -> tuple[int, ...]:
+        later.start()
+        return (0,) * len(requests)
+
+    monkeypatch.setattr(Socket, "attempt", taken)
+    try:
+        card.set_mac(ADDRESS, OTHER_MAC)
+    finally:
+        later.join()
+    assert at_home()["address"] == OTHER_MAC
+
+
+def test_a_mac_that_a_driver_takes_and_never_has_is_told(card: SriovCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    home(card)
+    monkeypatch.setattr(Socket, "attempt", lambda _self, *requests: (0,) * len(requests))
+    monkeypatch.setattr(sriov, "RESET_S", 0.1)
+    with pytest.raises(DeviceRefused, match=f"mac: {OTHER_MAC}: {ADDRESS} has {MAC} still"):
+        card.set_mac(ADDRESS, OTHER_MAC)

@@ -3,20 +3,25 @@
 A veth's end stands for the VF: its alias says what the kernel says of a PCI function's device.
 """
 
+import errno
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.kernel.device import netdev
 from agent.kernel.device.netdev_repair import Given
 from agent.kernel.device.pci import PciBus
 from agent.kernel.device.sriov import SriovCard
 from agent.netlink import netdev_requests
 from agent.netlink.netns import inside, open_netns
+from agent.netlink.requests import Request, set_up
+from agent.netlink.socket import Socket
 from agent.pods.device.ipam import addresses
 from tests.netns.advertised import PREFIX, is_followed
 
@@ -180,3 +185,34 @@ def test_a_vf_is_down_in_its_pod_until_it_is_configured(card: SriovCard) -> None
         assert "10.9.0.2/24" in ip("addr show net1", OTHER)
     finally:
         subprocess.run(["ip", "netns", "del", OTHER], check=True)
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, number: int, until: float) -> None:
+    """Have the driver refuse with this number to set a device up, until then."""
+    ask, doing = Socket.ask, set_up(0).doing
+
+    def asked(self: Socket, *those: Request) -> object:
+        if time.monotonic() < until and any(one.doing == doing for one in those):
+            raise OSError(number, os.strerror(number))
+        return ask(self, *those)
+
+    monkeypatch.setattr(Socket, "ask", asked)
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EAGAIN])
+def test_a_vf_that_its_driver_resets_comes_up_when_it_has(
+    card: SriovCard, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refusing(monkeypatch, number, time.monotonic() + 0.3)
+    configure(card)
+    assert "10.9.0.2/24" in ip("addr show net1 up")
+
+
+@pytest.mark.parametrize(("number", "patience_s"), [(errno.EBUSY, 0.2), (errno.EIO, 60.0)])
+def test_one_that_does_not_come_up_is_told(
+    card: SriovCard, monkeypatch: pytest.MonkeyPatch, number: int, patience_s: float
+) -> None:
+    monkeypatch.setattr(netdev, "RESET_S", patience_s)
+    refusing(monkeypatch, number, time.monotonic() + 60)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        configure(card)

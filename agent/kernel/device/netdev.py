@@ -33,6 +33,7 @@ log = logger(__name__)
 
 APPEAR_S = 10.0  # for a device to come: from a driver, or from a namespace that ends
 POLL_S = 0.02
+RESET_S = 5.0  # for a device that its driver resets, as a VF's does behind what its PF was told
 TOGETHER = 32  # requests in one message, whose refusals have room in a socket
 Find = Callable[[Dump], Netdev | None]
 
@@ -153,7 +154,7 @@ class Movable:
                 self._try(node, *set_settings(found.index, found.settings, was.settings))
             lacking = tuple(self._give_names(node, found, was))
             if was.is_up != found.is_up:
-                node.ask(set_up(found.index) if was.is_up else requests.set_down(found.index))
+                ask_patiently(node, set_up(found.index) if was.is_up else requests.set_down(found.index), RESET_S)
             if lacking:
                 raise self._taken(found.index, lacking)
             return netdev_at(Dump(node), found.index) or found
@@ -272,6 +273,24 @@ class Movable:
                 log.warning("a device is not as it was", device=self.label, what=str(request), why=why)
 
 
+def ask_patiently(here: Socket, request: Request, patience_s: float) -> None:
+    """Have a driver do something; one that is busy is asked again for a while.
+
+    Raises:
+        OSError: it will not, or is busy still.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            here.ask(request)
+        except OSError as error:
+            if error.errno not in {errno.EBUSY, errno.EAGAIN} or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+        else:
+            return
+
+
 def configure(there: NetnsHandle, index: int, given: PodAddresses) -> None:
     """Set a device in a pod up, with its addresses and the routes that the pod has by no other.
 
@@ -281,7 +300,7 @@ def configure(there: NetnsHandle, index: int, given: PodAddresses) -> None:
         OSError: the kernel refused.
     """
     limit_routers(there, index, has_addresses=bool(given.interfaces))
-    there.pod.ask(set_up(index))
+    ask_patiently(there.pod, set_up(index), RESET_S)
     for interface in given.interfaces:
         there.pod.ask(requests.add_interface_address(index, interface))
     set_routes(there.pod, index, given.routes)

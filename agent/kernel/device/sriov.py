@@ -5,7 +5,6 @@ Stands between the pods' VFs (``agent.pods.vf.vfs``), who says what is to be and
 whatever happened in between; nothing is remembered here.
 """
 
-import errno
 import os
 import re
 import time
@@ -15,7 +14,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.compile.vf import Change
-from agent.kernel.device.netdev import APPEAR_S, POLL_S, Movable, PodAddresses, configure, namespace
+from agent.kernel.device.netdev import (
+    APPEAR_S,
+    POLL_S,
+    RESET_S,
+    Movable,
+    PodAddresses,
+    ask_patiently,
+    configure,
+    namespace,
+)
 from agent.kernel.device.netdev_repair import Given, Lost, lost, repair
 from agent.kernel.device.pci import DeviceRefused, GroupFile, HugePages, PciBus
 from agent.kernel.device.unreached import Unreached
@@ -124,20 +132,14 @@ class SriovCard:
             DeviceRefused: it will not; the message names the key, the value and the driver.
         """
         place = self._pci.place(address)
-        deadline = time.monotonic() + PF_BUSY_S
         with Dump() as dump, Socket() as node:
             pf = link_index(dump, place.pf_device)
-            while True:
-                try:
-                    node.ask(set_vf(pf[0] if pf else 0, place.number, change))
-                except OSError as error:
-                    if error.errno in {errno.EBUSY, errno.EAGAIN} and time.monotonic() < deadline:
-                        time.sleep(POLL_S)
-                        continue
-                    why = os.strerror(error.errno or 0)
-                    text = f"{change.field}: {change}: refused by {place.pf_driver}, the driver of the PF"
-                    raise DeviceRefused(f"{text} {place.pf_device}: {why}") from error
-                return
+            try:
+                ask_patiently(node, set_vf(pf[0] if pf else 0, place.number, change), PF_BUSY_S)
+            except OSError as error:
+                why = os.strerror(error.errno or 0)
+                text = f"{change.field}: {change}: refused by {place.pf_driver}, the driver of the PF"
+                raise DeviceRefused(f"{text} {place.pf_device}: {why}") from error
 
     def netns_cookie(self, netns: str) -> int:
         """What tells the namespace at a path from all others of this boot.
@@ -171,6 +173,8 @@ class SriovCard:
     def set_mac(self, address: str, mac: str) -> None:
         """Have the device on the node have this address; a driver that refuses takes the VF anew, and the PF's with it.
 
+        One that takes it may have it only when the PF has answered.
+
         Raises:
             DeviceRefused: it has another address still.
             OSError: the kernel refused.
@@ -182,13 +186,12 @@ class SriovCard:
             refused = any(node.attempt(set_mac(found.index, mac)))
         if refused:
             self._pci.rebind(address)
-            found = self.await_netdev(address)
-        else:
-            found = self._on_node(address) or found
-        if found.mac != mac:
-            raise DeviceRefused(
-                f"mac: {mac}: {address} has {found.mac} still, by its driver {self._pci.driver(address)}"
-            )
+        deadline = time.monotonic() + RESET_S
+        while (found := self.await_netdev(address)).mac != mac:
+            if time.monotonic() > deadline:
+                text = f"mac: {mac}: {address} has {found.mac} still, by its driver {self._pci.driver(address)}"
+                raise DeviceRefused(text)
+            time.sleep(POLL_S)
 
     def hide(self, address: str) -> Unreached:
         """As :meth:`Movable.hide`."""
@@ -246,10 +249,6 @@ class SriovCard:
     def await_netdev(self, address: str) -> Netdev:
         """As :meth:`Movable.await_home`."""
         return _netdev(address).await_home()
-
-    def _on_node(self, address: str) -> Netdev | None:
-        with Dump() as dump:
-            return netdev_of(dump, address)
 
 
 def _in_namespace(
