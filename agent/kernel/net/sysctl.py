@@ -2,7 +2,7 @@
 
 Paths under /proc/sys/net follow the calling thread's network namespace, a volume's too. A value is written to the file
 before it is changed, and which are to be put back before the first is, so a death in between loses nothing; what
-somebody else changed since is left to them.
+somebody else changed since is left to them. Between two values of ours it may have either.
 """
 
 import json
@@ -23,7 +23,7 @@ log = logger(__name__)
 OF_HOST = Path("/host/proc/sys/net")  # by a volume: a container's own is not to be written
 PROC = OF_HOST if OF_HOST.is_dir() else Path("/proc/sys/net")
 STATE = "sysctls.json"
-LEAVING = ""  # in place of our value: it is being put back, whatever the sysctl is by now
+LEAVING = ""  # in place of our value: it is being changed or put back, and ours whatever the sysctl is by now
 RESERVED = "ipv4/ip_local_reserved_ports"
 _FORWARDING = {"ipv4/ip_forward": "ipv4", "ipv6/conf/all/forwarding": "ipv6"}
 
@@ -109,7 +109,7 @@ class Sysctls:
         now, kept = _read(self._proc / RESERVED), self._kept.get(RESERVED)
         if now is None:
             return
-        others = kept[0] if kept and kept[1] == now else now  # without those of an earlier call
+        others = kept[0] if kept and kept[1] in {now, LEAVING} else now  # without those of an earlier call
         wanted = written((*port_ranges(others), *ranges))
         self._set(Sysctl(RESERVED, wanted, "packets to a node port or host port are no socket's of the node"), RESERVED)
 
@@ -213,11 +213,20 @@ class Sysctls:
     def _set(self, sysctl: Sysctl, name: str) -> None:
         path = self._proc / name
         now = _read(path)
-        if now is None or now == sysctl.value or (sysctl.only_from and now != sysctl.only_from):
+        if now is None or (sysctl.only_from and now not in {sysctl.only_from, sysctl.value}):
             return
-        self._remember({name: sysctl.value})
-        if _write(path, sysctl.value):
+        if now != sysctl.value:
+            self._remember({name: LEAVING if now == self._ours(name) else sysctl.value})
+            if not _write(path, sysctl.value):
+                return
             log.info("sysctl set", name=name, value=sysctl.value, was=now, why=sysctl.why)
+        if self._ours(name) == LEAVING:
+            self._remember({name: sysctl.value})
+
+    def _ours(self, name: str) -> str | None:
+        """What the sysctl has while nobody else changes it; None: it was not changed."""
+        kept = self._kept.get(name)
+        return kept[1] if kept else None
 
     def _remember(self, changes: Mapping[str, str]) -> None:
         """Keep the first value ever found; the latest of ours is what cleanup expects to find."""

@@ -1,6 +1,7 @@
 """Sysctls are set, remembered and put back, in a folder that stands for /proc/sys/net."""
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,55 @@ def test_other_node_ports_are_reserved_in_place_of_the_earlier_ones(proc: Path, 
     assert (proc / RESERVED).read_text() == "8080,20000-20001"
     again.put_back()
     assert (proc / RESERVED).read_text() == "8080"
+
+
+def _dying_at(monkeypatch: pytest.MonkeyPatch, death: int) -> None:
+    """Each value that is written to the kernel, and each file that is kept, may be the last, done or not."""
+    reached: list[object] = []
+    write, save = (vars(of)[name] for of, name in ((sysctl, "_write"), (Sysctls, "_save")))
+
+    def reach(result: object) -> object:
+        reached.append(result)
+        if len(reached) == death:
+            raise KeyboardInterrupt
+        return result
+
+    def done(act: Callable[[], object]) -> object:
+        reach(None)
+        return reach(act())
+
+    monkeypatch.setattr(sysctl, "_write", lambda path, value: done(lambda: write(path, value)))
+    monkeypatch.setattr(Sysctls, "_save", lambda self: done(lambda: save(self)))
+
+
+@pytest.mark.parametrize("death", range(1, 7))
+@pytest.mark.parametrize("follower", ["a clean-up", "another agent"])
+def test_a_death_between_two_values_of_ours_leaves_neither(
+    proc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, death: int, follower: str
+) -> None:
+    """What is changed twice: an uplink's filter, which first is as that of all was; and node ports, which change."""
+    (proc / RESERVED).write_text("8080")
+    before = _all(proc)
+    changes: tuple[Callable[[Sysctls], None], ...]
+    changes = (lambda made: made.uplink("eth0"), lambda made: made.reserve_ports([(20000, 20001)]))
+    for change in changes:
+        first = Sysctls(tmp_path / "state", proc)
+        first.node()
+        first.reserve_ports([(30000, 32767)])
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            _dying_at(patched, death)
+            change(Sysctls(tmp_path / "state", proc))
+        after = Sysctls(tmp_path / "state", proc)
+        if follower == "another agent":
+            after.uplink("eth0")
+            after.reserve_ports([(20000, 20001)])
+            assert (proc / RESERVED).read_text() == "8080,20000-20001"
+            (proc / RESERVED).write_text("8081")  # somebody else
+            after.put_back()
+            assert (proc / RESERVED).read_text() == "8081"
+            (proc / RESERVED).write_text("8080")
+        after.put_back()
+        assert _all(proc) == before
 
 
 def test_a_device_that_left_is_no_error(proc: Path, tmp_path: Path) -> None:
