@@ -1,6 +1,5 @@
 """What some options alone want, above all what speaks to the API; imported only then, as the API server's client is."""
 
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,13 +45,12 @@ def allocator(
     if not options.loadbalancer_pools or prepared.client is None:
         return None
     from agent.ipam import lb_allocator  # noqa: PLC0415  as the module says
-    from agent.kube.leases import Election, Leases, Timing  # noqa: PLC0415  as the module says
+    from agent.kube.leases import Election, Leases, Timing, identity  # noqa: PLC0415  as the module says
 
     timing = Timing()
-    identity = f"{options.node_name}_{uuid.uuid4()}"
     return lb_allocator.Allocator(
         prepared.client,
-        Election(Leases(prepared.client, timing.request_s), lb_allocator.LEASE, identity, timing),
+        Election(Leases(prepared.client, timing.request_s), lb_allocator.LEASE, identity(options.node_name), timing),
         threads,
         watch=cluster.watch_allocated,
         report=partial(mirror.report, lb_allocator.WATCH),

@@ -25,6 +25,7 @@ from agent.kernel.net.sysctl import Sysctls
 from agent.kernel.net.tunnel import TunnelDevice
 from agent.kernel.programs.build import UNFINISHED
 from agent.kernel.programs.elsewhere import check_programs, check_state_dir
+from agent.lease_leave import leave_leases
 from agent.log import logger
 from agent.model.attachment import Attachment
 from agent.network_parts import nics, plugins, vfs
@@ -75,7 +76,9 @@ def clean(options: Options) -> None:
         raise PinRootBusy(str(options.pin_root))
     else:
         log.info("no bpffs is mounted for the pins, so there are none", pins=options.pin_root)
-    left = [*_leave_bgp(options)]  # first: what peers send here is served until they send it elsewhere
+    # first: what clients and peers send here is served until they send it elsewhere
+    leave_leases(options, pins.generations() if has_pins else ())
+    left = [*_leave_bgp(options)]
     for path in install.uninstall(options.cni_bin_dir, options.cni_conf_dir):
         log.info("CNI file removed", path=path)
     _unmake_networks(options)

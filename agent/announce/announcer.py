@@ -38,6 +38,11 @@ NS = 10**9
 Send = Callable[[str, bytes], None]
 
 
+def lease_name(node: str) -> str:
+    """The name of a node's Lease."""
+    return f"{VALUE}-{node}"
+
+
 class Announcer:
     """This node among those that announce."""
 
@@ -135,7 +140,7 @@ class Announcer:
 
     def _renew(self) -> None:
         began = self._clock()
-        name = f"{VALUE}-{self._node}"
+        name = lease_name(self._node)
         held = self._lease or self._leases.get(name) or Lease(name)
         metadata = {} if held.revision else {"labels": {LABEL: VALUE}, "ownerReferences": self._owners()}
         now = stamp(self._wall())

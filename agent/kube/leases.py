@@ -7,8 +7,9 @@ Source: Kubernetes API reference, Lease v1; client-go's tools/leaderelection.
 """
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import MappingProxyType
@@ -25,6 +26,8 @@ log = logger(__name__)
 
 NAMESPACE = "sluiceway"  # of all our Leases: who may write these may write no other's
 _JSON = "application/json"
+_ATTEMPTS = 3  # to change what others change at the time
+RELEASED_S = 1.0  # the duration of a Lease that nobody holds, as client-go's ReleaseOnCancel writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,38 @@ def _content(lease: Lease, namespace: str, metadata: Mapping[str, Any]) -> dict[
     return {**old, "metadata": about, "spec": spec}
 
 
+def identity(node: str) -> str:
+    """A candidate's on a node: of this process alone, so that a new one waits for what an earlier one has sent."""
+    return f"{node}_{uuid.uuid4()}"
+
+
+def is_of(holder: str, node: str) -> bool:
+    """Whether it is an :func:`identity` on that node."""
+    return holder.rpartition("_")[0] == node
+
+
+def give_back(leases: Leases, name: str, is_own: Callable[[str], bool]) -> bool:
+    """Let others have at once a Lease whose holder was of this node, and has ended; whether it had one.
+
+    Nobody else's is touched: what has changed since it was read is read again.
+
+    Raises:
+        Refused, TROUBLE: it cannot be, and ends by itself.
+    """
+    for _ in range(_ATTEMPTS):
+        held = leases.get(name)
+        if held is None or not is_own(held.holder):
+            return False
+        try:
+            leases.put(replace(held, holder="", duration_s=RELEASED_S, renewed=stamp(time.time())))
+        except Refused as error:
+            if error.refusal.code != HTTPStatus.CONFLICT:
+                raise
+        else:
+            return True
+    return False
+
+
 def seconds(limit_s: float) -> str:
     """The ``timeout`` by which an API server ends a request of its own accord (Go's ParseDuration)."""
     return f"{max(1, round(limit_s))}s"
@@ -186,7 +221,7 @@ class Election:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """*identity* is this process's alone: a new one waits for what an earlier one of this node has sent."""
+        """*identity* is of :func:`identity`."""
         self._leases, self._name, self._identity = leases, name, identity
         self.timing = timing or Timing()
         self._clock, self._wall = clock, wall
@@ -266,7 +301,7 @@ class Election:
         return Lease(
             lease.name,
             holder,
-            self.timing.lease_s if holder else 1.0,
+            self.timing.lease_s if holder else RELEASED_S,
             now if is_new else lease.acquired,
             now,
             lease.transitions + (1 if is_new and lease.revision else 0),

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from agent.announce.announcer import lease_name
 from agent.compile.announce import announcer
 from agent.compile.leaving import EXCLUDED
 from agent.model.address import parse_address
 from agent.netlink import netns as namespace
-from tests.agent.kube.lease_server import LeaseServer, kubeconfig
+from tests.agent.kube.lease_server import LEASES, LeaseServer, kubeconfig
 from tests.netns.agents import Node
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -71,6 +72,13 @@ class Subnet:
         return node.start_command(
             [*command, f"--kubeconfig={config}", "--l2-announce=on", f"--node-name={name}", "--network-policy=off"]
         )
+
+    def clean_up(self, name: str) -> None:
+        """Have an agent that has ended leave for good."""
+        node = self.nodes[name]
+        words = [word for word in node.agent("cleanup") if not word.startswith("--manifests")]
+        config = kubeconfig(self.folder, self.api.port, CLIENT)
+        node.run(*words[len(node.inside) :], f"--kubeconfig={config}", f"--node-name={name}")
 
     def ip(self, *words: str) -> str:
         """What `ip` says at the client."""
@@ -204,6 +212,22 @@ def test_an_agents_death_alone_leaves_no_two_nodes_that_answer(subnet: Subnet) -
         assert subnet.asked(ADDRESSES[0]) == subnet.mac(other)
     subnet.start(dead)
     subnet.settled(*BOTH)
+
+
+@pytest.mark.timeout(300)
+def test_a_node_whose_agent_leaves_for_good_is_followed_before_it_stops_serving(subnet: Subnet) -> None:
+    """The client asks nobody: the successor has told it by the time the programs are gone."""
+    running = {name: subnet.start(name) for name in sorted(BOTH)}
+    subnet.settled(*BOTH)
+    leaving = owners()[ADDRESSES[0]]
+    (other,) = BOTH - {leaving}
+    running[leaving].kill()
+    running[leaving].wait()
+    subnet.clean_up(leaving)
+    holders = {name: subnet.api.objects[f"{LEASES}/{lease_name(name)}"]["spec"]["holderIdentity"] for name in BOTH}
+    assert holders == {leaving: "", other: other}
+    until(lambda: subnet.known(ADDRESSES[0]) == subnet.mac(other), HANDOVER_S + SLACK_S)
+    subnet.settled(other)
 
 
 @pytest.mark.timeout(300)
