@@ -152,7 +152,9 @@ def _with_sockets(way: Way) -> Iterator[int]:
         if isinstance(way.plane, Plane):
             attachments = way.plane.tables["attachments"]
             _, pod = way.bed.pods()
-            fast = abi.Attachment(pod.ifindex, AF_XDP_SLOT, AF_XDP_SLOT, pod.mac, abi.AttachmentFlag.ATTACHMENT_AF_XDP)
+            fast = abi.Attachment(
+                pod.ifindex, AF_XDP_SLOT, AF_XDP_SLOT, pod.mac, abi.AttachmentFlag.ATTACHMENT_AF_XDP, 0
+            )
             attachments.update([(AF_XDP_SLOT, fast)])
             way.plane.forget_flows()
         try:

@@ -94,7 +94,9 @@ class Plane:
         node = abi.Node(mapped(NODE_ADDRESS), nowhere, 0, 1, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0)
         self.tables["node"].update([(0, node)])
         placed = list(enumerate(pods, 1))
-        self.tables["attachments"].update((slot, abi.Attachment(p.ifindex, slot, slot, p.mac, 0)) for slot, p in placed)
+        self.tables["attachments"].update(
+            (slot, abi.Attachment(p.ifindex, slot, slot, p.mac, 0, 0)) for slot, p in placed
+        )
         self.tables["endpoints"].update((mapped(p.address), abi.Endpoint(slot, 0)) for slot, p in placed)
         addresses = [mapped(a) for a in backends]
         tables = maglev.tables([(a, BACKEND_PORT) for a in addresses], range(len(addresses)))

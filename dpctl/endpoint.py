@@ -30,7 +30,7 @@ class EndpointRow:
 
 
 NO_LIMITS = abi.AttachmentLimits(abi.Limit(0, 0, 0), abi.Limit(0, 0, 0))
-NOWHERE = abi.Attachment(0, 0, 0, bytes(6), 0)
+NOWHERE = abi.Attachment(0, 0, 0, bytes(6), 0, 0)
 
 COLUMNS: tuple[Column[EndpointRow], ...] = (
     Column("ADDRESS", lambda r: r.address),

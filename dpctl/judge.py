@@ -144,6 +144,17 @@ class PolicyMaps:
         found: abi.Attachment | None = self._tables["attachments"].get(slot) if slot else None
         return found
 
+    def is_same_pod(self, one: Place, other: Place) -> bool:
+        """Whether both are one pod, at whichever of its interfaces; as ``is_same_pod()``."""
+        if not (one.slot and other.slot) or one.is_behind or other.is_behind:
+            return False
+        if one.slot == other.slot:
+            return True
+        first, second = self.attachment(one.slot), self.attachment(other.slot)
+        if one.is_vf or other.is_vf or not (first and second):
+            return False
+        return first.netns != 0 and first.netns == second.netns
+
     def slots(self) -> Iterator[tuple[int, abi.Attachment]]:
         """The slots that pods have."""
         return ((slot, one) for slot, one in self._tables["attachments"].items() if slot and one.endpoint_id)

@@ -160,7 +160,7 @@ def _always(maps: PolicyMaps, client: Place, server: Place, *, is_egress: bool) 
     if not maps.is_on:
         return Judgement(accepts=True, why="the agent's --network-policy is off")
     known = (maps.pod_policy(client.slot).egress, maps.pod_policy(server.slot).ingress)
-    if client.slot and client.slot == server.slot and not client.is_behind and not server.is_behind:
+    if maps.is_same_pod(client, server):
         return None if abi.RULES_UNKNOWN in known else Judgement(accepts=True, why="a pod always reaches itself")
     if not is_egress and server.slot and not server.is_vf and client.is_own_node and known[1] != abi.RULES_UNKNOWN:
         return Judgement(accepts=True, why="a pod's own node always reaches it")

@@ -15,7 +15,7 @@ from maps import record
 from maps.spec import Carried, MapKind, MapSpec, Revises, Writer
 
 
-LAYOUT: Final = "718fe009c7ec"
+LAYOUT: Final = "b99400664fcc"
 """The fingerprint of all that follows."""
 
 
@@ -579,7 +579,7 @@ class Announcing:
         ]
 
 
-_ATTACHMENT = struct.Struct("<III6sH12x")
+_ATTACHMENT = struct.Struct("<III6sH4xQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -592,6 +592,7 @@ class Attachment:
     endpoint_id: int  # __u32
     mac: bytes  # mac_addr
     flags: int  # __u16
+    netns: int  # __u64
 
     def pack(self) -> bytes:
         """The bytes as C has them."""
@@ -609,6 +610,7 @@ class Attachment:
                     r.endpoint_id,
                     record.exact(r.mac, 6),
                     r.flags,
+                    r.netns,
                 )
                 for r in records
             ]
@@ -630,8 +632,9 @@ class Attachment:
                 f2,
                 f3,
                 f4,
+                f5,
             )
-            for (f0, f1, f2, f3, f4,) in _ATTACHMENT.iter_unpack(data)
+            for (f0, f1, f2, f3, f4, f5,) in _ATTACHMENT.iter_unpack(data)
         ]
 
 

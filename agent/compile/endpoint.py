@@ -80,7 +80,9 @@ def _records(attachment: Attachment, policy: PodPolicy, *, is_first: bool) -> Re
     flags = abi.AttachmentFlag.ATTACHMENT_CHAINED if attachment.link.is_chained else abi.AttachmentFlag(0)
     if attachment.link.afxdp:
         flags |= abi.AttachmentFlag.ATTACHMENT_AF_XDP
-    place = abi.Attachment(attachment.link.ifindex, policy.revision, attachment.endpoint_id, mac, flags)
+    place = abi.Attachment(
+        attachment.link.ifindex, policy.revision, attachment.endpoint_id, mac, flags, attachment.netns_cookie
+    )
     rules, classes = policy.packed()
     return Records.of(
         {

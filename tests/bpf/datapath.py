@@ -195,14 +195,14 @@ class Datapath:
         interface = (ifindex, bytes.fromhex(mac.replace(":", "")))
         if interface not in self.slots:
             slot = self.slots[interface] = len(self.slots) + 1
-            self.tables["attachments"].update([(slot, abi.Attachment(ifindex, 100 + slot, slot, interface[1], 0))])
+            self.tables["attachments"].update([(slot, abi.Attachment(ifindex, 100 + slot, slot, interface[1], 0, 0))])
         return self.slots[interface]
 
     def chain(self, *ifindexes: int) -> None:
         """Have the interfaces behind these devices be another plugin's, and those behind others ours."""
         for (ifindex, mac), slot in self.slots.items():
             flags = abi.AttachmentFlag.ATTACHMENT_CHAINED if ifindex in ifindexes else abi.AttachmentFlag(0)
-            self.tables["attachments"].update([(slot, abi.Attachment(ifindex, 100 + slot, slot, mac, flags))])
+            self.tables["attachments"].update([(slot, abi.Attachment(ifindex, 100 + slot, slot, mac, flags, 0))])
 
     def forget_locations(self) -> None:
         """Have no CPU remember where addresses were, as when the agent has raised the revision; flows are not told."""

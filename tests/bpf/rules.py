@@ -1,7 +1,7 @@
 """What policy says of the pods of a node in miniature, written as the agent does."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maps import abi
 from tests.bpf.datapath import Datapath, addr, prefix_key
@@ -70,8 +70,16 @@ class Policed:
         """Have the flows of a slot judged anew."""
         held = self.node.tables["attachments"].get(slot)
         assert held is not None
-        again = abi.Attachment(held.ifindex, held.revision + 1, held.endpoint_id, held.mac, held.flags)
+        again = abi.Attachment(held.ifindex, held.revision + 1, held.endpoint_id, held.mac, held.flags, held.netns)
         self.node.tables["attachments"].update([(slot, again)])
+
+    def join(self, *addresses: str) -> None:
+        """Have the interfaces with these addresses be one pod's."""
+        for address in addresses:
+            slot = self.slot(address)
+            held = self.node.tables["attachments"].get(slot)
+            assert held is not None
+            self.node.tables["attachments"].update([(slot, replace(held, netns=4711))])
 
     def slot(self, address: str) -> int:
         """The slot of the pod with an address."""

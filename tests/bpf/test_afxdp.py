@@ -65,11 +65,11 @@ def marking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Object]:
 def fast(node: Datapath) -> Iterator[Datapath]:
     """The pod behind the loopback device has AF_XDP, and a limit."""
     slot, mac = node.slot(LOOPBACK), bytes.fromhex(POD_MAC.replace(":", ""))
-    node.tables["attachments"].update([(slot, abi.Attachment(LOOPBACK, 100 + slot, slot, mac, AF_XDP))])
+    node.tables["attachments"].update([(slot, abi.Attachment(LOOPBACK, 100 + slot, slot, mac, AF_XDP, 0))])
     node.limit(LOOPBACK, ingress=RATE)
     node.node(flags=NodeFlag.NODE_LIMITS)
     yield node
-    node.tables["attachments"].update([(slot, abi.Attachment(LOOPBACK, 100 + slot, slot, mac, 0))])
+    node.tables["attachments"].update([(slot, abi.Attachment(LOOPBACK, 100 + slot, slot, mac, 0, 0))])
 
 
 def at_device(node: Datapath, marking: Object, packet: Packet) -> int:

@@ -66,6 +66,26 @@ def test_a_pod_reaches_itself_by_its_service(
     assert sent(policed, other, vip, l4(dport=80)) is INGRESS
 
 
+@pytest.mark.parametrize(("pod", "further", "vip"), SERVED)
+@pytest.mark.parametrize("l4", [syn, datagram], ids=["TCP", "UDP"])
+def test_a_pod_reaches_itself_by_another_of_its_interfaces(
+    policed: Policed, pod: str, further: str, vip: str, l4: Callable[..., Packet]
+) -> None:
+    """Under the node's address: under its own it would take it for a forgery."""
+    policed.node.service(vip, 80, [(further, 8080, True)], protocol=6 if l4 is syn else 17)
+    policed.pod(pod, egress=NOTHING)
+    policed.pod(further, ingress=NOTHING)
+    assert sent(policed, pod, vip, l4(dport=80)) is EGRESS, "which is another pod"
+    policed.join(pod, further)
+    policed.revise(policed.slot(pod))
+    policed.revise(policed.slot(further))
+    done = policed.node.run("pod_ingress", frame(pod, vip, l4(sport=40001, dport=80)))
+    own = NODE6 if ":" in pod else NODE
+    assert (done.reason, addresses(done.packet)) == (NONE, (own, further))
+    back = policed.node.run("pod_ingress", answer(done.packet, OTHER_MAC))
+    assert (back.reason, addresses(back.packet)) == (NONE, (vip, pod))
+
+
 @pytest.mark.parametrize(("pod", "own", "another"), OWN)
 @pytest.mark.parametrize("l4", [*TRANSPORTS, pytest.param(None, id="ICMP")])
 def test_the_own_node_reaches_its_pod_by_each_of_its_addresses_and_is_answered(

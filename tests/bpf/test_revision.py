@@ -215,7 +215,7 @@ def moved(node: Datapath) -> Iterator[Datapath]:
 
 def reuse(node: Datapath, device: int, ifindex: int, mac: str) -> None:
     """Another attachment has the slot of the one behind a device; nothing else is told."""
-    other = abi.Attachment(ifindex, 4711, 99, bytes.fromhex(mac.replace(":", "")), 0)
+    other = abi.Attachment(ifindex, 4711, 99, bytes.fromhex(mac.replace(":", "")), 0, 0)
     node.tables["attachments"].update([(node.slot(device), other)])
 
 

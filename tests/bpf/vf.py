@@ -98,7 +98,7 @@ def programs(loaded: Datapath) -> Iterator[PodVf]:
 def vf(node: Datapath, programs: PodVf) -> Iterator[PodVf]:
     """A VF whose pod no policy selects, on one CPU."""
     mac = bytes.fromhex(VF_MAC.replace(":", ""))
-    node.tables["attachments"].update([(SLOT, abi.Attachment(0, 77, SLOT, mac, abi.AttachmentFlag(0)))])
+    node.tables["attachments"].update([(SLOT, abi.Attachment(0, 77, SLOT, mac, abi.AttachmentFlag(0), 0))])
     with on_cpu(FIRST_CPU):
         programs.policed()
         yield programs

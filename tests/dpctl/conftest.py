@@ -93,7 +93,7 @@ def fill(generation: Generation) -> None:
             (address("192.0.2.1"), abi.Endpoint(0, 1)),
             (client, abi.Endpoint(2, 0)),
         ],
-        abi.ATTACHMENTS: [(2, abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1", 0))],
+        abi.ATTACHMENTS: [(2, abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1", 0, 0))],
         abi.POD_NETNS: [(77, abi.PodAddresses(client, IPv6Address(0)))],
         abi.FLOWS: flows,
         abi.NODE: [(0, abi.Node(address("192.0.2.1"), IPv6Address(0), 1, 5, 1024, 29999, 30000, 32767, 0, 0, 0, 0, 0))],

@@ -40,7 +40,7 @@ NAMES = Names(
 )
 KNOWN = DropNames(
     NAMES,
-    {1: abi.Attachment(11, 1, 41, bytes(6), 0), 2: abi.Attachment(12, 1, 99, bytes(6), 0)},
+    {1: abi.Attachment(11, 1, 41, bytes(6), 0, 0), 2: abi.Attachment(12, 1, 99, bytes(6), 0, 0)},
     {3: "NetworkPolicy shop/web"},
 )
 

@@ -1,5 +1,7 @@
 """What `dpctl policy why` answers is what the documentation asks for, on random clusters, with names and without."""
 
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 
@@ -10,7 +12,8 @@ from dpctl.judge import PolicyMaps
 from dpctl.names import Names
 from dpctl.policy_why import Question, is_denied, party, why_table
 from tests.bpf.conftest import loaded
-from tests.bpf.datapath import Datapath
+from tests.bpf.datapath import OTHER, POD, Datapath
+from tests.bpf.rules import Policed
 from tests.policy.facts import Flow
 from tests.policy.judged import Judged
 from tests.policy.oracle import verdict
@@ -54,3 +57,15 @@ def question(maps: PolicyMaps, names: Names, flow: Flow) -> Question:
     ends = (party(maps, names, str(address)) for address in (flow.source, flow.destination))
     client, server = ends
     return Question(client, server, PROTOCOLS[flow.protocol], flow.port or 0)
+
+
+def test_a_pod_is_itself_at_each_of_its_interfaces(loaded: Datapath) -> None:
+    maps = PolicyMaps(loaded.tables)
+    for number, address in enumerate((POD, OTHER), 1):
+        loaded.endpoint(address, number, f"02:00:00:00:00:0{number}")
+    first, further = (maps.place(ip_address(address)) for address in (POD, OTHER))
+    assert (maps.is_same_pod(first, first), maps.is_same_pod(first, further)) == (True, False)
+    Policed(loaded).join(POD, OTHER)
+    assert maps.is_same_pod(first, further)
+    assert not maps.is_same_pod(first, replace(further, is_vf=True)), "whose programs know that interface alone"
+    assert not maps.is_same_pod(replace(first, is_behind=True), further)

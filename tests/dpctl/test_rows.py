@@ -88,7 +88,7 @@ def test_endpoints_are_the_node_first_and_devices_have_names_where_they_are_know
         (pod6, abi.Endpoint(2, 0)),
         (V4, abi.Endpoint(0, abi.EndpointFlag.ENDPOINT_NODE)),
     ]
-    attachments = {2: abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1", 0)}
+    attachments = {2: abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1", 0, 0)}
     limits = {2: abi.AttachmentLimits(abi.Limit(5000, 1, 2), abi.Limit(2 * 10**9, 3, 4))}
     node, pod = endpoint_rows(
         entries,
@@ -107,7 +107,7 @@ def test_a_range_is_the_routers_that_routes_for_it() -> None:
         (abi.PrefixKey(32 + 64, 6, IPv6Address("fd00:200::")), abi.RoutedRange(2)),
         (abi.PrefixKey(32 + 96 + 16, 4, IPv6Address("::ffff:10.200.0.0")), abi.RoutedRange(2)),
     ]
-    attachments = {2: abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1", 0)}
+    attachments = {2: abi.Attachment(17, 1, 3, b"\2\0\0\0\0\1", 0, 0)}
     found = range_rows(entries, attachments.items(), lambda i: f"swp{i}")
     assert [(row.address, row.owner, row.device, row.endpoint_id) for row in found] == [
         ("10.200.0.0/16", "router", "swp17", 3),

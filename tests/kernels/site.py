@@ -115,7 +115,7 @@ def fill(folder: Path) -> None:
         )
     )
     Table.open(abi.ATTACHMENTS, folder / "attachments").update(
-        (slot, abi.Attachment(if_nametoindex(device(name)), slot, slot, bytes.fromhex(mac.replace(":", "")), 0))
+        (slot, abi.Attachment(if_nametoindex(device(name)), slot, slot, bytes.fromhex(mac.replace(":", "")), 0, 0))
         for slot, (name, mac) in enumerate(PODS.items(), start=1)
     )
     Table.open(abi.UPLINKS, folder / "uplinks").update(

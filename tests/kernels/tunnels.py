@@ -100,7 +100,7 @@ def build(
         for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             Path("/proc/sys/net", setting).write_text("1")
     mac = bytes.fromhex(FAR_MAC.replace(":", ""))
-    Table.open(abi.ATTACHMENTS, generation.maps / "attachments").update([(1, abi.Attachment(index, 1, 1, mac, 0))])
+    Table.open(abi.ATTACHMENTS, generation.maps / "attachments").update([(1, abi.Attachment(index, 1, 1, mac, 0, 0))])
     pods = [(mapped(_address(a)), abi.Endpoint(1, 0)) for a in FAR_ADDRESSES]
     own = [(mapped(a), abi.Endpoint(0, abi.EndpointFlag.ENDPOINT_NODE)) for a in nodes[1].own()]
     Table.open(abi.ENDPOINTS, generation.maps / "endpoints").update([*pods, *own])

@@ -152,8 +152,9 @@ def _far(node: Node) -> str:
 
 
 @contextmanager
-def _serves(netns: str, word: str) -> Iterator[None]:
-    argv = ["nsenter", f"--net=/run/netns/{netns}", sys.executable, "-c", SERVE, word]
+def serves(netns: str, word: str, *at: str, program: str = SERVE) -> Iterator[None]:
+    """A server in a namespace that says the word, and by which address it knows who asks."""
+    argv = ["nsenter", f"--net=/run/netns/{netns}", sys.executable, "-c", program, word, *at]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         for _ in range(4):
@@ -177,7 +178,7 @@ def test_pods_share_a_host_port_on_different_addresses_and_protocols(node: Node,
         for pod, config in zip(pods, asked, strict=True):
             code, result = runtime.call("ADD", pod, **config)
             assert code == 0, result
-        with _serves(pods[0], "one"), _serves(pods[1], "two"), _serves(pods[2], "three"), _serves(pods[3], "four"):
+        with serves(pods[0], "one"), serves(pods[1], "two"), serves(pods[2], "three"), serves(pods[3], "four"):
             here, far = node.name, _far(node)
             assert _ask(node, here, "TCP", "127.0.0.1", 54323).startswith("one 192.0.2.1")
             assert _ask(node, here, "TCP", "127.0.0.1", 54323, "192.0.2.1") == "one 192.0.2.1"

@@ -33,7 +33,8 @@ struct attachment {
 	__u32 endpoint_id; /* the attachment's number */
 	mac_addr mac;	   /* of the pod's end */
 	__u16 flags;	   /* enum attachment_flag */
-	__u8 pad[12];
+	__u8 pad[4];
+	__u64 netns; /* cookie of the pod's network namespace, which all its interfaces have; 0: not known */
 };
 
 enum { OWN_ADDRESSES = 8 }; /* of a VF's interface, with that of its link */

@@ -48,6 +48,20 @@ static __noinline bool nat_misses_remote(const struct packet *p)
 }
 
 /*
+ * Does a pod reach itself by another of its interfaces? From an address of its own it would take it for a forgery, or answer past
+ * us. The mapping's destination is the backend.
+ */
+static __noinline bool nat_misses_itself(void)
+{
+	struct scratch *work = scratch();
+
+	if (IS_AT_VF || !work || !work->sender.slot)
+		return false;
+	location_of(&work->pair.mapping.dst, &work->pair.backend);
+	return is_same_pod(&work->sender, &work->pair.backend);
+}
+
+/*
  * Would a backend's answers miss us under the client's own address? A pod or the node reaches itself, or the backend is elsewhere
  * and the client outside, or as nat_misses_remote().
  */
@@ -55,7 +69,9 @@ static __always_inline bool nat_misses_answers(const struct packet *p, const str
 {
 	if (addr_equal(&b->addr, &p->src) || addr_is_loopback(&p->src))
 		return true;
-	return !(b->flags & BACKEND_LOCAL) && (external || nat_misses_remote(p));
+	if (b->flags & BACKEND_LOCAL)
+		return !external && nat_misses_itself();
+	return external || nat_misses_remote(p);
 }
 
 /* Is a pod that asks a service, or who is behind it, seen by each backend as this node? */

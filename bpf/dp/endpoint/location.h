@@ -211,6 +211,25 @@ static __always_inline bool is_behind_pod(const struct peer_location *peer)
 	return peer->remote_id == REMOTE_BEHIND;
 }
 
+/*
+ * Are both ends the same pod, at whichever of its interfaces? Not who is behind one. A VF's programs speak for that interface
+ * alone: another's address on the VF's network is not the one here.
+ */
+static __always_inline bool is_same_pod(const struct peer_location *one, const struct peer_location *other)
+{
+	const struct attachment *a, *b;
+
+	if (!one->slot || !other->slot || is_behind_pod(one) || is_behind_pod(other))
+		return false;
+	if (one->slot == other->slot)
+		return true;
+	if (IS_AT_VF)
+		return false;
+	a = location_attachment(one);
+	b = location_attachment(other);
+	return a && b && a->netns && a->netns == b->netns;
+}
+
 /* Is the packet at an attachment's device? A VF's programs are on their own alone. */
 static __always_inline bool is_at_device(const ctx_t *ctx, const struct peer_location *from, const struct attachment *a)
 {

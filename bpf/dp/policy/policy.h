@@ -113,8 +113,7 @@ __noinline int policy_check(void)
 		server = pod_policy_at(&q->server_at);
 		if (!server || server->ingress == RULES_UNKNOWN)
 			return DROP_POLICY_UNKNOWN;
-		if (q->client_at.slot == q->server_at.slot && !is_behind_pod(&q->client_at) &&
-		    !is_behind_pod(&q->server_at))
+		if (is_same_pod(&q->client_at, &q->server_at))
 			return DROP_NONE;
 	}
 	if (client && client->egress != RULES_NONE) {

@@ -58,7 +58,7 @@ def records(*attachments: Attachment) -> Records:
 
 
 def test_a_pods_addresses_lead_to_its_device() -> None:
-    pod = attachment(ipv6=IPv6Address("fd00:1::5"))
+    pod = attachment(ipv6=IPv6Address("fd00:1::5"), netns_cookie=4711)
     held = records(pod).of_map("endpoints")
     assert {abi.ENDPOINTS.key.unpack(key) for key in held} == {
         IPv6Address("::ffff:10.0.0.5"),
@@ -69,7 +69,7 @@ def test_a_pods_addresses_lead_to_its_device() -> None:
     assert record == abi.Endpoint(7, abi.EndpointFlag(0))
     ((slot, place),) = records(pod).of_map("attachments").items()
     assert abi.ATTACHMENTS.key.unpack(slot) == record.slot
-    assert abi.Attachment.unpack(place) == abi.Attachment(12, identity(pod), 7, bytes.fromhex("020000000007"), 0)
+    assert abi.Attachment.unpack(place) == abi.Attachment(12, identity(pod), 7, bytes.fromhex("020000000007"), 0, 4711)
 
 
 def test_who_has_a_slot_after_another_has_another_identity() -> None:

@@ -52,7 +52,7 @@ class VfMaps:
     def detach(self, attachment: Attachment) -> None:
         """As the loop's."""
         self.attached.pop(attachment.slot, None)
-        self._write(abi.ATTACHMENTS, (attachment.slot, abi.Attachment(0, 0, 0, bytes(6), abi.AttachmentFlag(0))))
+        self._write(abi.ATTACHMENTS, (attachment.slot, abi.Attachment(0, 0, 0, bytes(6), abi.AttachmentFlag(0), 0)))
 
     def say(
         self,
@@ -66,7 +66,7 @@ class VfMaps:
         self.revision += 1
         slot, mac = attachment.slot, bytes.fromhex(attachment.mac.replace(":", ""))
         self._write(abi.POD_POLICIES, (slot, abi.PodPolicy(ingress, egress, abi.PodPolicyFlag.POLICY_SAID, network)))
-        self._write(abi.ATTACHMENTS, (slot, abi.Attachment(0, self.revision, slot, mac, abi.AttachmentFlag(0))))
+        self._write(abi.ATTACHMENTS, (slot, abi.Attachment(0, self.revision, slot, mac, abi.AttachmentFlag(0), 0)))
 
     def fill(self, services: Iterable[tuple[str, str]]) -> None:
         """A node with policy, the rule set, and services of one backend and their own address each."""
