@@ -149,7 +149,8 @@ def assemble(options: Options, prepared: Prepared, kernel: Started, netlink: IPR
     if announcer:
         announced.append(announcer.announce)
     pods = pod_parts.pods(core, tables, afxdp, on_vfs)
-    offers: tuple[OnCluster, ...] = (loop.offer, *((allocator.offer,) if allocator else ()), pods.hot_plug.offer)
+    on_all = (loop.offer, pods.hot_plug.offer, pods.masters.offer)
+    offers: tuple[OnCluster, ...] = (*on_all, *((allocator.offer,) if allocator else ()))
     has_multi = settings.multi_network_policy
     shares = FlowShares(kernel.move.new.maps, options.node_name, pods.cni.attachments)
     metrics.read_from(serve_parts.metric_sources(core, pods, shares, afxdp, allocator=allocator, bgp=bgp))

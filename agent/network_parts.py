@@ -113,10 +113,16 @@ def vfs(options: Options, guards: Guards, ipam: OwnIpam | None = None) -> Vfs:
     return Vfs(card(), journal, DeviceIpam(plugins(options), ipam), files, guards=guards, claim=claim_addresses)
 
 
-def nics(options: Options, guards: Guards, hardware: Hardware, ipam: OwnIpam | None = None) -> Nics:
-    """What pods have of devices of the node; *hardware* is that of :func:`vfs`."""
+def nics(
+    options: Options,
+    guards: Guards,
+    hardware: Hardware,
+    ipam: OwnIpam | None = None,
+    mac_of: Callable[[int], str] = lambda _: "",
+) -> Nics:
+    """What pods have of devices of the node; *hardware* is that of :func:`vfs`, *mac_of* as of :class:`Nics`."""
     journal, ipams = nic_journal(options.state_dir, boot_id()), DeviceIpam(plugins(options), ipam)
-    return Nics(NodeNics(), journal, ipams, guards=guards, hardware=hardware, claim=claim_addresses)
+    return Nics(NodeNics(), journal, ipams, guards=guards, hardware=hardware, claim=claim_addresses, mac_of=mac_of)
 
 
 def networks(options: Options, mirror: Mirror, pods: Pods, own: OwnPlugin) -> tuple[Networks, NetworkPlug]:

@@ -30,6 +30,11 @@ def uplinks_of(options: Options, mirror: Mirror) -> tuple[Device, ...]:
     return uplinks(options.devices, node, devices, with_overlays=options.serves_over_others, peered=peered)
 
 
+def mac_of(mirror: Mirror, ifindex: int) -> str:
+    """The MAC of the node's device of this number; empty: there is none."""
+    return next((one.mac.hex(":") for one in mirror.cluster.local.devices if one.ifindex == ifindex), "")
+
+
 def pod_mtus(options: Options, mirror: Mirror, loop: Loop) -> Iterator[int]:
     """The MTU that running pods have; until one is known, those of the devices by which pods' packets leave."""
     if mtu := loop.pod_mtu():

@@ -32,6 +32,7 @@ from agent.pods.known import KnownAttachments
 from agent.pods.libcni import kept_attachments
 from agent.pods.network_collector import NetworkCollector
 from agent.pods.networks import Networks
+from agent.pods.nic.masters import MasterMacs
 from agent.pods.nic.nics import Nics
 from agent.pods.pods import Pods
 from agent.pods.veth import PodVeths
@@ -52,6 +53,7 @@ class PodParts:
     cni: Cni
     vfs: Vfs
     nics: Nics
+    masters: MasterMacs
     pooled: network_parts.PoolParts
     interfaces: Networks  # the further ones
     networks: PodNetworks
@@ -90,7 +92,7 @@ def pods(core: Core, tables: Mapping[str, AnyTable], afxdp: AfXdp, on_vfs: VfPro
     check = RecordCheck(tables, lambda ifindex: core.kernel.hooks.has(ifindex, POD), loop.records)
     guards, own_ipam = Guards(known, loop, on_vfs), IpamInProcess(pooled.ipams)
     vfs = network_parts.vfs(options, guards, own_ipam)
-    nics = network_parts.nics(options, guards, vfs.hardware, own_ipam)
+    nics = network_parts.nics(options, guards, vfs.hardware, own_ipam, partial(node_view.mac_of, mirror))
     devices = DeviceCommands(vfs, nics)
     own = OwnInterfaces(served, ipam, (veths.faults, check), devices, is_chained=is_chained)
     interfaces, plug = network_parts.networks(options, mirror, served, InProcess(own))
@@ -105,6 +107,7 @@ def pods(core: Core, tables: Mapping[str, AnyTable], afxdp: AfXdp, on_vfs: VfPro
         cni=Cni(served, networks, pooled.addresses, own, devices, ipams=pooled.ipams, is_chained=is_chained),
         vfs=vfs,
         nics=nics,
+        masters=MasterMacs(nics.follow, threads),
         pooled=pooled,
         interfaces=interfaces,
         networks=networks,

@@ -35,6 +35,7 @@ from maps.pins import held
 
 HOOKS = {"vf_egress": AttachType.TCX_EGRESS, "vf_ingress": AttachType.TCX_INGRESS}
 _OCTETS = 16  # of an address
+Constants = dict[str, int | bytes]
 FindDevice = Callable[[Attachment], int]
 
 
@@ -60,7 +61,7 @@ class VfPrograms:
     def __init__(self, programs: OfInterface | None, pins: Path, find: FindDevice = device_in_pod) -> None:
         self._programs, self._pins, self._find = programs, pins, find
         self._lock = Lock()  # ADD makes them while the part looks
-        self._loaded: set[str] = set()  # folders whose programs are this agent's
+        self._loaded: dict[str, Constants] = {}  # of this agent's programs, by their folders
 
     @property
     def is_possible(self) -> bool:
@@ -76,13 +77,15 @@ class VfPrograms:
         vf = attachment.link.in_pod
         if vf is None or self._programs is None:
             return
-        folder = self._folder(vf.address)
-        with self._lock, self._programs.loaded(_constants(attachment, vf)) as opened:
+        folder, constants = self._folder(vf.address), _constants(attachment, vf)
+        with self._lock, self._programs.loaded(constants) as opened:
             self._attach(opened, folder, at.netns, at.netdev.index)
-            self._loaded.add(folder.name)
+            self._loaded[folder.name] = constants
 
     def adopt(self, attachment: Attachment) -> None:
         """Have this agent's programs on an attachment's VF, in place of an earlier one's where these are there.
+
+        So it is with this agent's own that know other addresses.
 
         Raises:
             AgentError: the VF is not in the pod.
@@ -91,16 +94,16 @@ class VfPrograms:
         vf = attachment.link.in_pod
         if vf is None or self._programs is None:
             return
-        folder = self._folder(vf.address)
+        folder, constants = self._folder(vf.address), _constants(attachment, vf)
         with self._lock:
-            if folder.name in self._loaded and self._is_attached(folder):
+            if self._loaded.get(folder.name) == constants and self._is_attached(folder):
                 return
-            with self._programs.loaded(_constants(attachment, vf)) as opened:
+            with self._programs.loaded(constants) as opened:
                 if self._is_attached(folder):
                     _exchange(opened, folder)
                 else:
                     self._attach(opened, folder, attachment.netns, self._find(attachment))
-            self._loaded.add(folder.name)
+            self._loaded[folder.name] = constants
 
     def remove(self, address: str) -> None:
         """Have no programs on the VF of a PCI address; without any, nothing happens."""
@@ -134,7 +137,7 @@ class VfPrograms:
                 os.close(link)
 
     def _remove(self, folder: Path) -> None:
-        self._loaded.discard(folder.name)
+        self._loaded.pop(folder.name, None)
         if not folder.is_dir():
             return
         for path in tuple(folder.iterdir()):
@@ -202,7 +205,7 @@ def _exchange(opened: Object, folder: Path) -> None:
             libbpf.link_update(link, opened.program_fd(name))
 
 
-def _constants(attachment: Attachment, vf: DeviceInPod) -> dict[str, int | bytes]:
+def _constants(attachment: Attachment, vf: DeviceInPod) -> Constants:
     own = b"".join(mapped(address).packed for address in vf.own)
     return {"own_slot": attachment.slot, "own_addresses": own.ljust(abi.OWN_ADDRESSES * _OCTETS, b"\0")}
 

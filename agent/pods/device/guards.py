@@ -95,6 +95,17 @@ class Guards:
         self._attached[record.address] = attachment_of(record)
         return record
 
+    def renew(self, record: R) -> None:
+        """Have rules and programs know a device as its record has it by now; of one without there is nothing.
+
+        Raises:
+            MapsError, LoopStopped: they may not.
+        """
+        if record.address in self._attached:
+            attachment = attachment_of(record)
+            self._loop.attach(attachment)
+            self._attached[record.address] = attachment
+
     def attachments(self) -> tuple[Attachment, ...]:
         """Those of now."""
         return tuple(self._attached.values())
@@ -131,8 +142,8 @@ def attachment_of(record: DeviceRecord) -> Attachment:
         DeviceUnusable: it has more addresses than its programs know.
     """
     given = tuple(interface.ip for interface in interfaces(record.given))
-    own = (*given, record.link_local)
-    if len(own) > abi.OWN_ADDRESSES:
+    own = (*given, *record.link_locals)[: abi.OWN_ADDRESSES]
+    if len(given) >= abi.OWN_ADDRESSES:
         raise DeviceUnusable(f"ipam: {len(given)} addresses; a device has {abi.OWN_ADDRESSES - 1} at most")
     return Attachment(
         container_id=record.container_id,

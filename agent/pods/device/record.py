@@ -78,6 +78,11 @@ class DeviceRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
         """What the device has for its link."""
         return link_local(bytes.fromhex(self.mac.replace(":", "")))
 
+    @property
+    def link_locals(self) -> tuple[IPv6Address, ...]:
+        """All that it may have for its link, the one that it is given first."""
+        return (self.link_local,)
+
 
 R = TypeVar("R", bound=DeviceRecord)
 

@@ -23,7 +23,7 @@ from agent.netlink.counted import CountedLink
 from agent.pods import fail_points
 from agent.pods.attachments import made_mac
 from agent.pods.device.guards import Guards
-from agent.pods.device.handover import Handover, boot_time_ns
+from agent.pods.device.handover import TROUBLES, Handover, boot_time_ns
 from agent.pods.device.hardware import Hardware, Use
 from agent.pods.device.ipam import AddressPlugin, addresses
 from agent.pods.device.kept import faults, keep
@@ -55,15 +55,18 @@ class Nics(Handover[NicRequest, NicRecord]):
         guards: Guards,
         hardware: Hardware,
         claim: Callable[[NicRecord], None] = lambda _: None,
+        mac_of: Callable[[int], str] = lambda _: "",
         clock: Callable[[], int] = boot_time_ns,
     ) -> None:
         """*hardware* is that of the node's VFs: its turns are at devices that a pod may have itself, VFs among them.
 
-        *claim* tells the link of the addresses; *clock* gives nanoseconds by CLOCK_BOOTTIME.
+        *claim* tells the link of the addresses; *mac_of* knows the MAC of the node's device of a number, of none
+        nothing; *clock* gives nanoseconds by CLOCK_BOOTTIME.
         """
         super().__init__(journal, ipam, guards, hardware, clock)
         self._devices = devices
         self._claim = claim
+        self._mac_of = mac_of
 
     def problems(self, node: str) -> Iterator[Problem]:
         """Which devices of the node are not what they were, and why."""
@@ -88,6 +91,12 @@ class Nics(Handover[NicRequest, NicRecord]):
             except OSError as error:
                 log.info("what a device has counted cannot be seen", device=record.device, why=error)
                 yield record, None
+
+    def follow(self) -> None:
+        """Have pods' devices pass with the MACs that devices of the node have by now; for when some have others."""
+        for record in self.all():
+            if record.stage is DeviceStage.ADDED and self._new_mac(record):
+                self._kept(record, self._followed)
 
     def _shared(self, asked: NicRequest | NicRecord) -> AbstractContextManager[object]:
         """As the base's: a device that goes from one pod to another is each one's in turn, from its look to its end."""
@@ -270,7 +279,30 @@ class Nics(Handover[NicRequest, NicRecord]):
 
     def _keeper(self, living: Sequence[NicRecord]) -> Callable[[NicRecord], str]:  # noqa: ARG002  there is none of all
         """As the base's."""
-        return lambda record: keep(record, in_pod(self._devices, record))
+        return lambda record: self._followed(record) or keep(record, in_pod(self._devices, record))
+
+    def _new_mac(self, record: NicRecord) -> str:
+        """The MAC that the kernel has given it with that of its master; empty: none but its own."""
+        found = self._mac_of(record.master) if record.has_masters_mac else ""
+        return found if found != record.mac else ""
+
+    def _followed(self, record: NicRecord) -> str:
+        """Have a device's programs take its master's new MAC for its own; why they do not, else empty.
+
+        The master is the node's, in whose namespace it was seen: nothing that the pod does to its own device counts.
+        """
+        if not (mac := self._new_mac(record)):
+            return ""
+        now = record.with_mac(mac)
+        try:
+            self._guards.renew(now)
+            self._put(now)
+        except TROUBLES as error:
+            log.warning("a device's new MAC is not known yet; tried again", interface=record.interface, why=error)
+            return f"{whose(record)} has the MAC {mac} with its master, and what it sends is dropped: {error}"
+        log.info("a device has its master's new MAC", pod=str(now.pod or now.container_id), mac=mac, was=record.mac)
+        self._claim(now)
+        return ""
 
     def _is_in_pod(self, record: NicRecord) -> bool:
         """As the base's. One that went with the device below it stays its pod's until DEL, and so do its addresses."""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -211,6 +211,27 @@ def check_policy_of_ingress(one: Agent) -> None:
     with listening(POD, FAMILIES[0][0], CLOSED) as server:
         assert not connects(WIRE, FAMILIES[0][0], CLOSED, server)
     assert one.maps.dropped(DropReason.DROP_POLICY_INGRESS) > before
+
+
+def test_programs_are_exchanged_in_place_where_the_device_has_other_addresses(wired: None, pin_root: Path) -> None:
+    """As a link-local one of another MAC; where nothing else than the MAC is another, it is in the maps."""
+    del wired
+    with agent(pin_root) as one:
+        one.programs.adopt(one.attachment)
+        assert one.attachment.link.in_pod
+        known, (link, program) = one.attachment.link.in_pod, on_link(pin_root)
+        one.programs.adopt(replace(one.attachment, mac="02:00:00:00:09:03"))
+        assert on_link(pin_root) == (link, program)
+        more = replace(known, own=(*known.own, IPv6Address("fe80::ff:fe00:903")))
+        one.programs.adopt(replace(one.attachment, link=Veth("", 0, in_pod=more)))
+        assert (on_link(pin_root)[0], on_link(pin_root)[1] != program) == (link, True)
+
+
+def on_link(pin_root: Path) -> tuple[int, int]:
+    """The numbers of what holds a program, and of the program."""
+    with held(pin_root / "vfs/0000_03_02_0/vf_egress") as link:
+        found = libbpf.link_info(link)
+    return found.id, found.program_id
 
 
 def test_nothing_is_left_of_a_vf_that_is_gone(wired: None, pin_root: Path) -> None:

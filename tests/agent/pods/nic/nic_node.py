@@ -61,6 +61,13 @@ class FakeNics:
             self.nics[name] = Nic(netdev, parent, netdev.mac if parent else "")
             self.now[name], self.where[name] = netdev, HOME
 
+    def set_mac(self, name: str, mac: str) -> None:
+        """As somebody gives a device of the node another one: the kernel gives it to what follows above it."""
+        was, self.now[name] = self.now[name].mac, replace(self.now[name], mac=mac)
+        for key, made in self.made.items():
+            if self.below[key] == name and made.mac == was:
+                self.made[key] = replace(made, mac=mac)
+
     def snapshot(self) -> object:
         """All that one could see."""
         return dict(self.now), dict(self.where), dict(self.made), dict(self.unreached)
@@ -277,10 +284,16 @@ class NicNode:
             guards=guards,
             hardware=self.hardware,
             claim=self._note_claim,
+            mac_of=self._mac_of,
             clock=lambda: 1000,
         )
         self.loop.attached = {one.slot: one for one in made.restore()}
         return made
+
+    def _mac_of(self, index: int) -> str:
+        """Of a device that is on the node."""
+        here = (one for name, one in self.devices.now.items() if self.devices.where[name] == HOME)
+        return next((one.mac for one in here if one.index == index), "")
 
     def _note_claim(self, record: DeviceRecord) -> None:
         self.claimed.append(record.address)

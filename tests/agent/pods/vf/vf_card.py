@@ -291,7 +291,8 @@ class FakeLoop:
 
     def attach(self, attachment: Attachment) -> None:
         """As the loop's."""
-        assert attachment.slot not in self.attached
+        held = self.attached.get(attachment.slot, attachment)
+        assert (held.key, held.endpoint_id) == (attachment.key, attachment.endpoint_id)
         self.attached[attachment.slot] = attachment
 
     def detach(self, attachment: Attachment) -> None:
