@@ -82,9 +82,9 @@ class Cni:
         try:
             output = self._served(environment, stdin)
         except CniError as error:
-            code = int(error.code)
+            code = error.status
             output = cni_result.failed(requested_version(stdin), error)
-            log.warning("CNI request failed", **_request_names(environment), code=code, error=error)
+            log.warning("CNI request failed", **_request_names(environment), code=int(error.code), error=error)
         return code, output
 
     def _served(self, environment: Mapping[str, str], stdin: bytes) -> bytes:

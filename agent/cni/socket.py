@@ -148,7 +148,7 @@ class CniSocket:
             environment = environment_of(reader.part(ENVIRONMENT_MAX, "environment"))
             stdin = reader.part(STDIN_MAX, "configuration on stdin")
         except CniError as error:
-            return "unknown", int(error.code), failed(DEFAULT_VERSION, error)
+            return "unknown", error.status, failed(DEFAULT_VERSION, error)
         self._is_read(connection)
         command = environment.get("CNI_COMMAND", "")
         return (command if command in set(Command) else "unknown", *self._answer(environment, stdin))

@@ -33,7 +33,6 @@ _KEEPS, _GC = "0.4.0", "1.1.0"  # versions since which there are CHECK; GC and S
 LINKS = frozenset({"macvlan", "ipvlan", "vlan", "host-device"})
 FORGETFUL = frozenset({"host-device"})  # whose DEL without a namespace asks no IPAM plugin, as of 1.9
 TRY_LATER = 11  # CNI's code
-_NOT_TAKEN = frozenset({1, 2, 6, 7})  # CNI's: a configuration's version, a field of it, or all of it
 
 
 class DelegateFailed(Exception):  # noqa: N818  the name says what happened
@@ -42,6 +41,7 @@ class DelegateFailed(Exception):  # noqa: N818  the name says what happened
     def __init__(self, interface: InterfaceRecord, failed: PluginFailed) -> None:
         super().__init__(f"{interface.interface} of {interface.network}: {failed}")
         self.code = failed.code
+        self.is_of_configuration = failed.is_of_configuration
 
 
 class OwnPlugin(Protocol):
@@ -196,7 +196,7 @@ class Delegates:
         self, error: DelegateFailed, owner: NetworkSet, one: InterfaceRecord, plugin: Plugin, deadline: float
     ) -> Iterator[DelegateFailed]:
         """What is left of a plugin's failure to delete; nothing where there is nothing to be deleted."""
-        if not one.result and error.code in _NOT_TAKEN and not self._is_own(plugin.kind):
+        if not one.result and error.is_of_configuration and not self._is_own(plugin.kind):
             log.warning("plugin refuses to delete what it refused to add; it is left", why=error)
         elif plugin.kind in LINKS and not self.has_device(owner, one.interface):
             try:

@@ -12,7 +12,7 @@
     ├── MacTaken             another interface of the node has the MAC asked for: a later try may get it
     ├── NetnsUnusable        the network namespace is gone, is none, or is the node's own
     ├── InterfaceTaken       the pod's namespace has an interface of that name
-    ├── NetworkFailed        a further interface could not be made or unmade by its plugins: a later try may do it
+    ├── NetworkFailed        a further interface could not be made or unmade by its plugins; the code says why
     ├── InterfaceUnusable    the interface that another plugin made has no end on the node, or is not as that told
     ├── DeviceInUse              another container has the VF: a later try may get it
     └── DeviceUnusable           the VF is none, cannot do what is asked of it, or its driver refuses; the key is named
@@ -75,3 +75,7 @@ class DeviceUnusable(PodRefused):
 
 class NetworkFailed(PodRefused):
     """A plugin that makes a further interface refused, or took too long; the message names both."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code  # CNI's, of the plugin's own error; 0: it gave none

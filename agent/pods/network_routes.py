@@ -6,6 +6,7 @@ stays behind, less preferred, for when the other is down. The kernel takes a dev
 does not bring them back: so somebody looks at them from time to time.
 """
 
+import errno
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from agent.netlink.rtnetlink import (
 )
 from agent.pods.errors import NetworkFailed
 from agent.pods.network_record import InterfaceRecord, NetworkSet
+from agent.pods.plugin import CONFIG
 from agent.pods.pod_rules import rules
 from agent.pods.veth_check import addresses_of
 from agent.pods.veth_spec import HOST_MAC, gateway, table_of
@@ -39,6 +41,7 @@ from agent.pods.veth_spec import HOST_MAC, gateway, table_of
 BEHIND = 4096  # metric of a first interface's default route that another goes before
 NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length with its attributes, flags, hops, ifindex
 _Way = Address | Network  # of which the family counts
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL})  # of a gateway that is on no subnet there
 METRIC = {4: 0, 6: 1024}  # of a route that is set without one: IP6_RT_PRIO_USER, net/ipv6_route.h
 
 
@@ -107,12 +110,12 @@ class PodRoutes:
         for one in routed:
             for way in map(ip_address, one.default_route):
                 if (link := there[one.interface]) is None:
-                    raise NetworkFailed(f"default-route: no plugin made {one.interface}")
+                    raise NetworkFailed(f"default-route: no plugin made {one.interface}", CONFIG)
                 try:
                     self._lead_out(netns, owner, first.index, _out(one, link.index, way), own)
                 except OSError as error:
                     text = f"default-route: {way} is no way out by {one.interface} of {one.network}: {error}"
-                    raise NetworkFailed(text) from error
+                    raise NetworkFailed(text, CONFIG if error.errno in _NO_WAY else 0) from error
 
     def lost(self, owner: NetworkSet, routed: Iterable[InterfaceRecord]) -> tuple[Network, ...]:
         """Which ways out are not there any more, of devices that are there and up; each by its destination.

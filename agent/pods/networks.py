@@ -117,7 +117,7 @@ class Networks:
             except BaseException as error:
                 self._roll_back(owner.key)
                 if isinstance(error, DelegateFailed):
-                    raise NetworkFailed(str(error)) from error
+                    raise NetworkFailed(str(error), error.code) from error
                 raise
         log.info("pod's networks are made", pod=str(one.pod or one.container_id), networks=len(one.interfaces))
         return made

@@ -25,6 +25,8 @@ from agent.model.network import OUR_KINDS, OUR_PLUGIN
 OUR_SOCKET = "SLUICEWAY_CNI_SOCKET"  # which our shim reads
 LAST_S = 1.0  # for what a killed plugin has said
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CONFIG = 7  # CNI's codes: a configuration that cannot be used,
+NOT_TAKEN = frozenset({1, 2, 6, CONFIG})  # be it its version, a field of it, its text, or all of it
 _SAID_MOST = 1024  # characters of a plugin's own text
 
 
@@ -34,6 +36,11 @@ class PluginFailed(Exception):  # noqa: N818  the name says what happened
     def __init__(self, kind: str, why: str, code: int = 0) -> None:
         super().__init__(f"plugin {kind}: {why}")
         self.code = code  # of the plugin's own error; 0: it gave none
+
+    @property
+    def is_of_configuration(self) -> bool:
+        """Whether the plugin says that the configuration is at fault: no later try with the same one does it."""
+        return self.code in NOT_TAKEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def definitions(root: Path) -> list[dict[str, Any]]:
         definition("tuned", plugins=tuned),
         definition("noted", "other", cniVersion="1.1.0", type="note", capabilities={"bandwidth": True}),
         definition("failing", type="fail"),
+        definition("odd", type="odd"),
         definition("hanging", type="hang"),
         definition("absent", type="nowhere"),
         definition("wrong", type="../../bin/sh"),
@@ -81,7 +82,7 @@ def make(name: str, root: Path) -> Node:
     write(made, definitions(root))
     for plugin in ("bridge", "macvlan", "host-local", "static", "tuning"):
         (root / "bin" / plugin).symlink_to(DEBIAN / plugin)
-    for plugin, text in {"fail": FAIL, "hang": HANG, "note": NOTE}.items():
+    for plugin, text in {"fail": FAIL, "odd": FAIL.replace("7", "123"), "hang": HANG, "note": NOTE}.items():
         (root / "bin" / plugin).write_text(text.replace("@", str(root)))
         (root / "bin" / plugin).chmod(0o755)
     (root / "answer").write_text(json.dumps(ANSWER))
@@ -310,9 +311,8 @@ def test_a_default_route_that_is_asked_for_leaves_the_cluster_to_ours(served: No
         ),
         pytest.param("wrong", CONFIG, "default/wrong cannot be used: spec.config.type: '../../bin/sh'", id="a path"),
         pytest.param("absent", TRY_LATER, "plugin nowhere: there is no executable", id="no executable"),
-        pytest.param(
-            "lan, failing", TRY_LATER, "net2 of default/failing: plugin fail: no such switch; port 3", id="fails"
-        ),
+        pytest.param("lan, failing", CONFIG, "net2 of default/failing: plugin fail: no such switch; port 3", id="no"),
+        pytest.param("lan, odd", 123, "net2 of default/odd: plugin odd: no such switch", id="a code of its own"),
         pytest.param(
             [{"name": "lan", "ips": ["10.50.0.9"]}], CONFIG, "[0].ips: no plugin of default/lan", id="not heard"
         ),

@@ -13,6 +13,7 @@ from agent.netlink.netns import open_netns
 from agent.pods.errors import NetworkFailed
 from agent.pods.network_record import InterfaceRecord, NetworkSet, Step
 from agent.pods.network_routes import PodRoutes
+from agent.pods.plugin import CONFIG
 from tests.netns.advertised import PREFIX, is_followed, shown
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
@@ -46,6 +47,20 @@ def route(*default_route: str) -> None:
     one = InterfaceRecord(ObjectName("default", "lan"), "net1", "lan", "1.0.0", (), default_route=default_route)
     owner = NetworkSet("c1", "eth0", path, "sluiceway", "b", (one,), cookie)
     PodRoutes(tuple)(owner, [one] if default_route else [])
+
+
+def test_a_gateway_that_never_leads_out_is_the_annotations_fault_and_a_device_that_is_down_is_not() -> None:
+    """Which CNI's code says: another try with the same one is of no use."""
+    ip("addr add fd70::5/64 dev net1 nodad")
+    with pytest.raises(NetworkFailed, match="fd70::5 is no way out by net1 of default/lan") as itself:
+        route("fd70::5")
+    ip("link set net1 down")
+    with pytest.raises(NetworkFailed) as down:
+        route("fd70::1")
+    ip("link del net1")
+    with pytest.raises(NetworkFailed, match="no plugin made net1") as missing:
+        route("fd70::1")
+    assert [one.value.code for one in (itself, down, missing)] == [CONFIG, 0, CONFIG]
 
 
 @pytest.mark.parametrize("is_early", [False, True], ids=["afterwards", "before the plugin has ended too"])

@@ -15,7 +15,7 @@ from agent.model.netdev import NetdevRoute
 from agent.model.network import OUR_PLUGIN
 from agent.pods.device.record import DeviceRecord
 from agent.pods.device.request import DeviceRequest
-from agent.pods.errors import NoFreeAddress
+from agent.pods.errors import DeviceUnusable, NoFreeAddress
 from agent.pods.plugin import PluginFailed, Plugins
 
 log = logger(__name__)
@@ -58,14 +58,16 @@ class DeviceIpam:
         """What the plugin gives; nothing where the definition names none: the network is layer 2 alone.
 
         Raises:
-            NoFreeAddress: the plugin refuses; the message is its own.
+            DeviceUnusable: the plugin says that its configuration cannot be used; the message is its own.
+            NoFreeAddress: it refuses, as what has none to give now.
         """
         if not _kind(record):
             return {}
         try:
             return self._run("ADD", record) or {}
         except PluginFailed as error:
-            raise NoFreeAddress(f"ipam: {error}") from error
+            why = f"ipam: {error}"
+            raise (DeviceUnusable(why) if error.is_of_configuration else NoFreeAddress(why)) from error
 
     def delete(self, record: DeviceRecord | DeviceRequest[Any]) -> None:
         """Have it take back what it gave. One that the node has no more has no books either.
