@@ -1,13 +1,12 @@
 """How many entries of maps a Service asks for: as its objects say, alike on every node.
 
-Of endpoints all count that its EndpointSlices list, ready or not and whoever they are hinted for: each may be a backend
-at the next moment, and as heavy as the heaviest. Where traffic policy Local has sets of each node's own endpoints,
-these are as many as the node has that has the most.
+Of endpoints those count that take new flows, the ready ones or, without any, those that end and still serve, whoever
+they are hinted for, and each as heavy as the heaviest. Where traffic policy Local has sets of each node's own
+endpoints, these are as many as the node has that has the most.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
-from operator import attrgetter
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from agent.compile import ring
@@ -19,6 +18,9 @@ from agent.model.ports import Ports
 from agent.model.service import EndpointSlice, Protocol, Scheduler, Service
 from maps import maglev
 
+_Ports = tuple[tuple[str, Protocol], ...]
+_NONE: list[EndpointSlice] = []
+
 
 class Need(NamedTuple):
     """Entries by what they are, as ServiceRoom has them."""
@@ -28,6 +30,13 @@ class Need(NamedTuple):
     ranges: int = 0
     tables: int = 0
     rings: int = 0
+
+
+class _Sizes(NamedTuple):
+    """Of the sets of a port."""
+
+    every: int  # with the endpoints of all nodes
+    local: int  # with those of the node that has most
 
 
 def need(
@@ -55,21 +64,40 @@ def need(
 
 
 def _set_sizes(service: Service, slices: Collection[EndpointSlice]) -> Iterator[int]:
-    """How many backends each of its sets may have."""
-    listed: Counter[tuple[Family, str, Protocol]] = Counter()
+    """How many backends each of its sets has, on the node that has most of them."""
+    together: dict[tuple[Family, _Ports], list[EndpointSlice]] = {}
     for part in slices:
-        listed.update(dict.fromkeys(((part.family, one.name, one.protocol) for one in part.ports), len(part.states)))
+        together.setdefault((part.family, tuple((one.name, one.protocol) for one in part.ports)), []).append(part)
+    by_port: dict[tuple[Family, tuple[str, Protocol]], list[EndpointSlice]] = {}
+    for (of, names), parts in together.items():
+        for name in names:  # ports that are in the same slices have the identical list
+            known = by_port.setdefault((of, name), parts)
+            if known is not parts:
+                by_port[of, name] = [*known, *parts]
+    sizes: dict[int, _Sizes] = {}
     is_local = service.internal_local or service.external_local
-    on_node = Counter(node for part in slices if is_local for node in map(_node, part.states))
-    most = max(on_node.values(), default=0)
     outside = service.external_ips or service.load_balancer or any(port.node_port for port in service.ports)
     for of in {family(address) for address in service.cluster_ips}:
         for port in service.ports:
-            count = listed[of, port.name, port.protocol]
+            own = by_port.get((of, (port.name, port.protocol)), _NONE)
+            found = sizes.get(id(own)) or sizes.setdefault(id(own), _sizes(service, own))
             if outside or not service.internal_local:
-                yield count
+                yield found.every
             if is_local:
-                yield min(count, most)
+                yield found.local
 
 
-_node = attrgetter("node")
+def _sizes(service: Service, slices: Iterable[EndpointSlice]) -> _Sizes:
+    """As topology.serving() chooses: the ready ones, else those that end and still serve, of all or of a node."""
+    ready, ending = Counter[str](), Counter[str]()  # by their nodes
+    for part in slices:
+        # states that are alike are most often one value, and there may be very many
+        values, counts = dict(zip(map(id, part.states), part.states, strict=True)), Counter(map(id, part.states))
+        for at, state in values.items():
+            if state.ready or service.publish_not_ready:
+                ready[state.node] += counts[at]
+            elif state.serving and state.terminating:
+                ending[state.node] += counts[at]
+    every = sum(ready.values()) or sum(ending.values())
+    local = max((ready[node] or ending[node] for node in ready.keys() | ending.keys()), default=0)
+    return _Sizes(min(every, maglev.MOST_BACKENDS), min(local, maglev.MOST_BACKENDS))

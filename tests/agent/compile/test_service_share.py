@@ -247,12 +247,19 @@ named_services = st.builds(
     ports=st.sampled_from([tuple(ServicePort(str(at), Protocol.TCP, at) for at in range(1, 1 + n)) for n in (1, 3, 9)]),
     created=st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
     external_local=st.booleans(),
+    internal_local=st.booleans(),
+    publish_not_ready=st.booleans(),
     scheduler=st.sampled_from([Scheduler.MAGLEV, Scheduler.RR]),
     weights=st.sampled_from([Weights(), WEIGHTED]),
 )
 nodes = st.sampled_from([HERE, "elsewhere"])
 endpoints = st.builds(
-    lambda at, node, ready: endpoint(f"10.0.0.{at}", node, ready=ready), st.integers(1, 9), nodes, st.booleans()
+    lambda at, node, **so: endpoint(f"10.0.0.{at}", node, **so),
+    st.integers(1, 9),
+    nodes,
+    ready=st.booleans(),
+    serving=st.booleans(),
+    terminating=st.booleans(),
 )
 OF_NEED = ("services", "backends", "source_ranges", "maglevs", "rings")  # what is counted, by the maps it is for
 SIZES = (16, 12, 16, 40, 12)
