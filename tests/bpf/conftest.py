@@ -7,6 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.bpf.datapath import Datapath
+from tests.bpf.uplink import apart
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs are run on the loopback device, which they send to, and look for sockets: nobody else's are there."""
+    if request.node.get_closest_marker("kernel") is None:
+        yield
+        return
+    with apart():
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
 
 
 @pytest.fixture(scope="session")

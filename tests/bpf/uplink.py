@@ -37,25 +37,31 @@ neigh replace fd88::12 lladdr {NODE_2_MAC} dev up0 nud permanent
 
 
 @contextmanager
-def routed(more: str = "") -> Iterator[int]:
-    """Run the calling thread in a namespace with an uplink; yields its ifindex. The namespace ends with the block.
-
-    *more* are lines for ``ip``, after those of the network.
-    """
+def apart() -> Iterator[None]:
+    """Run the calling thread in a namespace of its own, which ends with the block."""
     libc = ctypes.CDLL(None, use_errno=True)
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if libc.unshare(CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "unshare")
         try:
-            settings = ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]
-            subprocess.run(["sysctl", "-qw", *settings], check=True)
-            for line in (NETWORK + more).strip().splitlines():
-                subprocess.run(["ip", *line.split()], check=True)
-            yield socket.if_nametoindex("up0")
+            yield
         finally:
             # a thread that can not come back must not go on
             if libc.setns(home, CLONE_NEWNET):
                 os._exit(99)
     finally:
         os.close(home)
+
+
+@contextmanager
+def routed(more: str = "") -> Iterator[int]:
+    """Run the calling thread in a namespace with an uplink; yields its ifindex. The namespace ends with the block.
+
+    *more* are lines for ``ip``, after those of the network.
+    """
+    with apart():
+        subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], check=True)
+        for line in (NETWORK + more).strip().splitlines():
+            subprocess.run(["ip", *line.split()], check=True)
+        yield socket.if_nametoindex("up0")
