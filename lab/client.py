@@ -1,7 +1,8 @@
 """A client for pods and machines of the lab, which tells what happened as JSON. Run as a script.
 
-client.py ask tcp|udp ADDRESS PORT COUNT PATIENCE_S    each time by a new socket: who answered, or the error
-client.py load ADDRESS PORT KEPT                       new connections and KEPT old ones, until SIGTERM
+client.py ask tcp|udp ADDRESS PORT COUNT PATIENCE_S FIRST    each time by a new socket, over UDP from the port FIRST
+                                                             and the next ones: who answered, or the error
+client.py load ADDRESS PORT KEPT                             new connections and KEPT old ones, until SIGTERM
 """
 
 import json
@@ -10,6 +11,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 
 TIMEOUT_S = 3.0
 DATAGRAM = 1000  # bytes: much more than headers, and short enough to be quoted whole in a refusal
@@ -17,8 +19,8 @@ MAX_ERRORS = 5  # then it is known, and each may have waited long
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h
 
 
-def ask(kind: str, address: str, port: int, patience_s: float = TIMEOUT_S) -> str:
-    """The name of who answers within *patience_s*.
+def ask(kind: str, address: str, port: int, patience_s: float = TIMEOUT_S, own: int = 0) -> str:
+    """The name of who answers within *patience_s*; over UDP asked from the port *own*, if nobody has it.
 
     Raises:
         OSError: nobody does.
@@ -32,6 +34,8 @@ def ask(kind: str, address: str, port: int, patience_s: float = TIMEOUT_S) -> st
         # refusals reach a socket that is not connected only when it asks for them
         level, option = (socket.IPPROTO_IPV6, IPV6_RECVERR) if ":" in address else (socket.IPPROTO_IP, IP_RECVERR)
         asking.setsockopt(level, option, 1)
+        with suppress(OSError):  # somebody has it: the kernel draws another
+            asking.bind(("", own))
         asking.sendto(b"x" * DATAGRAM, (address, port))
         answer, source = asking.recvfrom(65536)
         if source[:2] != (address, port):
@@ -39,17 +43,17 @@ def ask(kind: str, address: str, port: int, patience_s: float = TIMEOUT_S) -> st
         return answer.decode()
 
 
-def ask_often(kind: str, address: str, port: int, count: int, patience_s: float) -> dict[str, object]:
-    """Who answered how often, which errors there were, and how long the slowest took."""
+def ask_often(kind: str, address: str, port: int, ports: range, patience_s: float) -> dict[str, object]:
+    """Who answered how often, which errors there were, and how long the slowest took; once from each port."""
     answers: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     slowest = 0.0
-    for _ in range(count):
+    for own in ports:
         if errors.total() >= MAX_ERRORS:
             break
         began = time.monotonic()
         try:
-            answers[ask(kind, address, port, patience_s)] += 1
+            answers[ask(kind, address, port, patience_s, own)] += 1
         except OSError as error:
             errors[_named(error)] += 1
         slowest = max(slowest, time.monotonic() - began)
@@ -117,8 +121,9 @@ def _named(error: OSError) -> str:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["ask", kind, address, port, count, patience_s]:
-            print(json.dumps(ask_often(kind, address, int(port), int(count), float(patience_s))), flush=True)
+        case ["ask", kind, address, port, count, patience_s, first]:
+            ports = range(int(first), int(first) + int(count))
+            print(json.dumps(ask_often(kind, address, int(port), ports, float(patience_s))), flush=True)
         case ["load", address, port, count]:
             print(json.dumps(load(address, int(port), int(count))), flush=True)
         case _:

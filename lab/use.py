@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from lab import pods
 from lab.client import TIMEOUT_S
@@ -22,6 +23,7 @@ _HERE = Path(__file__).parent
 SERVER = (sys.executable, "-I", "-S", str(_HERE / "server.py"))
 CLIENT = (sys.executable, "-I", "-S", str(_HERE / "client.py"))
 PORTS = (Port("tcp", SERVER_PORT), Port("udp", SERVER_PORT, "UDP"))
+OWN_PORTS = range(10000, 20000)  # which no kernel draws; scripts that want one port take a later one
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,26 @@ class Load:
     seen: Loaded | None = None
 
 
+class Turns:
+    """Ports to ask from over UDP, each in its turn.
+
+    A node knows a flow for a while after its last datagram: what comes from its port then is taken for more of it.
+    """
+
+    def __init__(self, ports: range) -> None:
+        self._ports, self._next, self._lock = ports, ports.start, Lock()
+
+    def take(self, count: int) -> int:
+        """The first of so many in a row."""
+        with self._lock:
+            first = self._next if self._next + count <= self._ports.stop else self._ports.start
+            self._next = first + count
+        return first
+
+
+_OWN = Turns(OWN_PORTS)
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """Somebody who asks: a machine, or a pod on it."""
@@ -65,7 +87,8 @@ class Client:
 
     def ask(self, kind: str, address: str, port: int, count: int = 1, patience_s: float = TIMEOUT_S) -> Asked:
         """Ask *count* times, over "tcp" or "udp", each by a new socket that waits for *patience_s*."""
-        argv = [*CLIENT, "ask", kind, address, str(port), str(count), str(patience_s)]
+        first = _OWN.take(count) if kind == "udp" else 0
+        argv = [*CLIENT, "ask", kind, address, str(port), str(count), str(patience_s), str(first)]
         done = self.machine.run(*argv, context=self.context)
         return Asked(**json.loads(done.stdout))
 
