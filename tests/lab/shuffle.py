@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 TIMEOUT_S = 15.0
 PIECE = 1200  # of what the server sends
@@ -120,7 +121,8 @@ def send(src: str, dst: str, protocol: int, payload: bytes, order: str, piece: i
 def fragments(src: str, dst: str, protocol: int, payload: bytes, octets: int) -> list[bytes]:
     """Whole IP packets; the kernel fills in IPv4's checksum."""
     family = _family(dst)
-    ident = random.SystemRandom().randrange(1, 1 << 16)
+    # none comes again within a minute: of another datagram, whose ports its fragments would be taken to have
+    ident = (time.monotonic_ns() >> 20) % 0xFFFF + 1
     made = []
     for at in range(0, len(payload), octets):
         piece = payload[at : at + octets]
