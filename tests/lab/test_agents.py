@@ -16,7 +16,7 @@ from lab.machine import ExecContext, Machine
 from maps import abi, libbpf
 from maps.percpu import PerCpuTable
 from tests.behaviours import shows
-from tests.lab.conftest import Echo
+from tests.lab.conftest import OFTEN, Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -85,7 +85,7 @@ def test_traffic_goes_on_without_an_agent(echo: Echo) -> None:
     target = (echo.ips("echo")[0], 80)
     with use.load(echo.cluster, "busy", "n2", target) as load:
         agents.kill(node)
-        assert len(echo.asking.ask("tcp", *target, 50).names) == 3
+        assert len(echo.asking.ask("tcp", *target, OFTEN).names) == 3
         agents.start_again(node)
         agents.wait(node)
     assert load.seen is not None

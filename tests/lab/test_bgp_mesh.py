@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 NODES, SUBNETS = 5, 2  # n1, n3 and n5 are on the first
 KEPT = (sys.executable, "-I", "-S", str(Path(__file__).with_name("kept.py")))
-COUNT = 80  # connections to an address: once in three million times one of five nodes has fewer than two of them
+COUNT = 90  # connections to an address: once in twenty million times one of five nodes has fewer than two of them
 DEAD, SERVING = "n1", ("n2", "n3", "n5")
 REFLECTORS = ("n1", "n2")
 MANY, LIMIT = 1000, 100  # prefixes, and how many of them are taken on the second subnet

@@ -10,7 +10,7 @@ from lab import use
 from lab.addresses import at_once
 from lab.manifests import Object
 from lab.use import Client
-from tests.lab.conftest import BACKENDS, Echo
+from tests.lab.conftest import BACKENDS, OFTEN, Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -139,7 +139,7 @@ def test_other_nodes_and_the_outside_reach_it_where_they_have_a_route(
     with routes_on(echo, "n2"), routes_on(echo, "n3"), routes_on(echo, "outside"):
         for pod in sorted(BACKENDS):
             assert behind.ask(kind, echo.pod_ips(pod)[family], use.SERVER_PORT).answers == {pod: 1}
-        seen = behind.ask(kind, echo.ips("echo")[family], 80, 30)
+        seen = behind.ask(kind, echo.ips("echo")[family], 80, OFTEN)
         assert (seen.names, seen.errors) == (BACKENDS, {})
         assert echo.outside.ask(kind, BEHIND[family], use.SERVER_PORT, 3).answers == {"router": 3}
         far = use.client(echo.cluster, echo.pods["web2"])
