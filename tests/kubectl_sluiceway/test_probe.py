@@ -1,7 +1,7 @@
 """The scripts that run in probe pods and agents, on real sockets."""
 
 import json
-import socket
+import os
 import subprocess
 import sys
 import time
@@ -12,24 +12,18 @@ import pytest
 from kubectl_sluiceway.probe import ASK, PORT, SERVE, neighbours
 
 LOOPBACK = ("127.0.0.1", "::1")
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET6) as found:
-        found.bind(("::", 0))
-        return int(found.getsockname()[1])
+FREE = 20000 + os.getpid() % 10000  # which the kernel draws for nobody, and no other process takes that runs this
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
     """Where a probe answers."""
-    port = free_port()
-    serving = subprocess.Popen([sys.executable, "-c", SERVE.replace(str(PORT), str(port))])
+    serving = subprocess.Popen([sys.executable, "-c", SERVE.replace(str(PORT), str(FREE))])
     try:
         deadline = time.monotonic() + 20
-        while ask(["TCP", "127.0.0.1", port]) != [""]:
+        while ask(["TCP", "127.0.0.1", FREE]) != [""]:
             assert time.monotonic() < deadline
-        yield port
+        yield FREE
     finally:
         serving.terminate()
         serving.wait(20)
@@ -47,8 +41,7 @@ def test_a_probe_answers_by_both_protocols_in_both_families(port: int) -> None:
 
 
 def test_who_refuses_was_reached_and_serves_nothing() -> None:
-    port = free_port()
-    targets: list[list[object]] = [[protocol, ip, port] for protocol in ("SYN", "TCP", "UDP") for ip in LOOPBACK]
+    targets: list[list[object]] = [[protocol, ip, FREE] for protocol in ("SYN", "TCP", "UDP") for ip in LOOPBACK]
     seen = ask(*targets)
     assert seen[:2] == ["", ""]
     assert all("refused" in said for said in seen[2:])

@@ -1,10 +1,10 @@
 """What tests of the device plugin share."""
 
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from tests.agent.devices.kubelet import Kubelet
 from tests.agent.devices.process import Plugin, Start, write
 from tests.agent.devices.tree import Tree
+from tests.ports import held
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def kubelet(folder: Path) -> Iterator[Kubelet]:
 def start(folder: Path, tree: Tree, kubelet: Kubelet) -> Iterator[Start]:
     """Starts the process; it ends with the test."""
     running: list[subprocess.Popen[str]] = []
+    ports = ExitStack()
 
     def make(*resources: object, flags: tuple[str, ...] = (), beside: Plugin | None = None) -> Plugin:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = beside.port if beside else free.getsockname()[1]
+        port = beside.port if beside else ports.enter_context(held())
         folders = {name: folder / name for name in ("run", "cdi")}
         config = folder / f"config{len(running)}.json"
         write(config, *resources)
@@ -60,7 +61,8 @@ def start(folder: Path, tree: Tree, kubelet: Kubelet) -> Iterator[Start]:
         running.append(process)
         return Plugin(process, config, folders["run"], folders["cdi"], port)
 
-    yield make
-    for process in running:
-        process.kill()
-        process.wait()
+    with ports:
+        yield make
+        for process in running:
+            process.kill()
+            process.wait()

@@ -20,7 +20,7 @@ from agent.serve.health_ports import Health, HealthPorts, HealthPortsPart, is_el
 from agent.serve.open_clients import Site
 from agent.threads import Threads
 from tests.agent.compile.objects import FRESH, compiled, endpoint, piece, service
-from tests.agent.serve.test_port_server import LOCAL, LOCAL6, eventually, free_port, get, is_closed
+from tests.agent.serve.test_port_server import LOCAL, LOCAL6, FreePort, eventually, get, is_closed
 
 WEB, SHOP = ObjectName("default", "web"), ObjectName("default", "shop")
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -122,7 +122,7 @@ def pending() -> list[float]:
 
 
 @pytest.fixture
-def own_port() -> int:
+def own_port(free_port: FreePort) -> int:
     return free_port()
 
 
@@ -149,7 +149,9 @@ def test_the_nodes_own_port_is_open_in_both_families_before_any_service_is_known
     assert ports.problems() == ()
 
 
-def test_a_service_is_asked_where_node_ports_are_until_it_goes(ports: HealthPorts, own_port: int) -> None:
+def test_a_service_is_asked_where_node_ports_are_until_it_goes(
+    ports: HealthPorts, own_port: int, free_port: FreePort
+) -> None:
     port = free_port()
     four, six, own = Site(LOCAL, port), Site(LOCAL6, port), Site(LOCAL, own_port)
     ports.serve({WEB: HealthCheck(WEB, port, ((4, 2), (6, 0)))})
@@ -191,7 +193,9 @@ def test_the_nodes_port_that_is_taken_is_a_problem_of_the_node() -> None:
     assert (problem.kind, problem.name, problem.field) == ("Node", ObjectName("", "n1"), "--healthz-bind-address")
 
 
-def test_a_port_that_two_services_ask_for_is_the_firsts_and_the_other_is_told(ports: HealthPorts) -> None:
+def test_a_port_that_two_services_ask_for_is_the_firsts_and_the_other_is_told(
+    ports: HealthPorts, free_port: FreePort
+) -> None:
     port = free_port()
     ports.serve({WEB: HealthCheck(WEB, port, ((4, 1), (6, 1))), SHOP: HealthCheck(SHOP, port, ((4, 3), (6, 3)))})
     assert eventually(lambda: not is_closed(Site(LOCAL, port)))

@@ -17,13 +17,7 @@ from agent.serve.port_server import PortServer
 from agent.threads import Threads
 
 LOCAL, LOCAL6 = "127.0.0.1", "::1"
-
-
-def free_port() -> int:
-    """A port that nobody has in either family."""
-    with socket.socket(socket.AF_INET6) as one:
-        one.bind(("::", 0))
-        return int(one.getsockname()[1])
+FreePort = Callable[[], int]
 
 
 def says(text: str) -> Callable[[str], Answer]:
@@ -75,7 +69,7 @@ def open_at(server: PortServer, *sites: Site) -> None:
     assert eventually(lambda: not any(map(is_closed, sites)))
 
 
-def test_ports_of_both_families_open_and_close_while_it_runs(server: PortServer) -> None:
+def test_ports_of_both_families_open_and_close_while_it_runs(server: PortServer, free_port: FreePort) -> None:
     port, other = free_port(), free_port()
     sites = (Site(LOCAL, port), Site(LOCAL6, port), Site(LOCAL, other))
     open_at(server, *sites)
@@ -87,7 +81,7 @@ def test_ports_of_both_families_open_and_close_while_it_runs(server: PortServer)
     assert get(sites[1]) == (200, "still /")
 
 
-def test_its_end_closes_every_port(threads: Threads) -> None:
+def test_its_end_closes_every_port(threads: Threads, free_port: FreePort) -> None:
     made, site = PortServer("health ports", threads), Site(LOCAL, free_port())
     made.start()
     open_at(made, site)
@@ -96,7 +90,9 @@ def test_its_end_closes_every_port(threads: Threads) -> None:
     assert threads.trouble() == ""
 
 
-def test_a_port_in_use_is_told_and_opens_once_it_is_free(server: PortServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_told_and_opens_once_it_is_free(
+    server: PortServer, monkeypatch: pytest.MonkeyPatch, free_port: FreePort
+) -> None:
     monkeypatch.setattr(port_server, "RETRY_S", 0.1)
     with socket.socket() as holder:
         holder.bind((LOCAL, 0))
@@ -119,7 +115,7 @@ def test_a_port_that_is_not_wanted_any_more_is_no_trouble(server: PortServer) ->
         assert eventually(lambda: not server.refused())
 
 
-def test_clients_that_say_nothing_or_little_hold_nobody_up(server: PortServer) -> None:
+def test_clients_that_say_nothing_or_little_hold_nobody_up(server: PortServer, free_port: FreePort) -> None:
     site = Site(LOCAL, free_port())
     open_at(server, site)
     with contextlib.ExitStack() as stack:
@@ -132,7 +128,7 @@ def test_clients_that_say_nothing_or_little_hold_nobody_up(server: PortServer) -
         assert time.monotonic() - began < 1
 
 
-def test_a_request_may_come_octet_by_octet(server: PortServer) -> None:
+def test_a_request_may_come_octet_by_octet(server: PortServer, free_port: FreePort) -> None:
     site = Site(LOCAL, free_port())
     open_at(server, site)
     with socket.create_connection((LOCAL, site.port), 5) as slow:
@@ -142,7 +138,7 @@ def test_a_request_may_come_octet_by_octet(server: PortServer) -> None:
         assert slow.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_a_request_without_an_end_is_refused(server: PortServer) -> None:
+def test_a_request_without_an_end_is_refused(server: PortServer, free_port: FreePort) -> None:
     site = Site(LOCAL, free_port())
     open_at(server, site)
     with socket.create_connection((LOCAL, site.port), 5) as hostile:
@@ -151,7 +147,7 @@ def test_a_request_without_an_end_is_refused(server: PortServer) -> None:
         assert hostile.recv(4096).startswith(b"HTTP/1.1 431 ")
 
 
-def test_a_client_that_reads_nothing_and_leaves_is_no_trouble(server: PortServer) -> None:
+def test_a_client_that_reads_nothing_and_leaves_is_no_trouble(server: PortServer, free_port: FreePort) -> None:
     site = Site(LOCAL, free_port())
     open_at(server, site)
     for _ in range(50):

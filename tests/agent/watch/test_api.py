@@ -29,6 +29,7 @@ from agent.watch.source import expected, sources
 from tests.agent.api_kinds import list_at
 from tests.agent.watch.api_server import CUT, END, SERVICES, Api, bookmark, event, kubeconfig, other, web
 from tests.agent.watch.conftest import Seen
+from tests.ports import held
 
 WEB = ObjectName("default", "web")
 PODS = "/api/v1/pods"
@@ -166,24 +167,23 @@ def test_a_bug_in_decoding_makes_the_watch_list_again(
     seen.until(has("10.96.0.4"))
 
 
-def test_an_unreachable_server_is_told_and_tried_until_it_is_there(api: Api, seen: Seen, tmp_path: Path) -> None:
-    port = api.port
-    api.stop()
+def test_an_unreachable_server_is_told_and_tried_until_it_is_there(seen: Seen, tmp_path: Path) -> None:
     mirror = seen.mirror(*NEEDED)
-    source = ApiSource(Client(lambda: connect(kubeconfig(tmp_path, port))), "n1", mirror, Threads())
-    source.start()
-    try:
-        while not all(status.trouble for status in source.status()):
-            time.sleep(0.01)
-        assert not seen.clusters
-        later = Api(port)
+    with held() as port:
+        source = ApiSource(Client(lambda: connect(kubeconfig(tmp_path, port))), "n1", mirror, Threads())
+        source.start()
         try:
-            later.say(event("ADDED", web("2")), bookmark("3"))
-            seen.until(has("10.96.0.1"))
+            while not all(status.trouble for status in source.status()):
+                time.sleep(0.01)
+            assert not seen.clusters
+            later = Api(port)
+            try:
+                later.say(event("ADDED", web("2")), bookmark("3"))
+                seen.until(has("10.96.0.1"))
+            finally:
+                later.stop()
         finally:
-            later.stop()
-    finally:
-        source.stop()
+            source.stop()
 
 
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
