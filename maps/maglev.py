@@ -34,7 +34,7 @@ def tables(
 
     A backend that comes or goes moves about its own share of the flows, whatever the number of parts is then: at most
     twice its share and half a per cent, in all that was measured from 1 to 2,000 backends. Up to 5,120 backends the
-    busiest and the idlest are within a tenth of the mean.
+    busiest and the idlest are within a tenth of the mean, or with one set in ten thousand half a per cent more.
 
     Raises:
         ValueError: more than 65,535 backends, or not as many slots or weights.
