@@ -87,8 +87,8 @@ class Node:
             node.ip(words)
         # what the kernel sees of a carrier a busy machine's devices and routes have later
         deadline = time.monotonic() + READY_S
-        while any("state UP" not in node.ip(f"-o link show {device}") for device in ("u0", "u1")):
-            assert time.monotonic() < deadline, "the uplink has no carrier"
+        while not all(node.has_come_up(device) for device in ("u0", "u1")):
+            assert time.monotonic() < deadline, "the uplink has no carrier, or no address of the link"
             time.sleep(0.01)
         (root / "manifests/cluster.yaml").write_text(CLUSTER)
         return node
@@ -106,6 +106,11 @@ class Node:
     def _unmount(self) -> None:
         _run("umount", str(self.bpffs))
         shutil.rmtree(self.root)  # never through a bpffs that is still mounted
+
+    def has_come_up(self, device: str) -> bool:
+        """Has a device a carrier, and the route of its link-local address, which a worker of the kernel makes?"""
+        routes = self.ip(f"-6 route show table local dev {device}")
+        return "state UP" in self.ip(f"-o link show {device}") and "local fe80::" in routes
 
     def ip(self, words: str) -> str:
         """What `ip` says in the namespace."""
