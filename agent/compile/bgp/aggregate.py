@@ -13,17 +13,25 @@ from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
 from agent.model.node import Node
 
-Unfit = Mapping[Network, str]  # each with whom the node would lose
+Unfit = Mapping[Network, str]  # each with why, of the node
 
 
 def unfit(cluster: Cluster, node: Node, said: NodeBgp, settings: BgpSettings, subnets: tuple[Network, ...]) -> Unfit:
-    """Those that have the address of a node or a peer which no subnet of this node's, as long or longer, has too."""
+    """Those that have the address of a node or a peer which no longer subnet of this node's has too.
+
+    A subnet of the node's is none either: BIRD finds next hops there by the route that the subnet itself is.
+    """
     found: dict[Network, str] = {}
     for wide in settings.aggregates:
-        nearer = tuple(one for one in subnets if one.version == wide.version and one.prefixlen >= wide.prefixlen)
+        if wide in subnets:
+            found[wide] = f"is on the subnet {wide} itself, which is no aggregate"
+            continue
+        nearer = tuple(one for one in subnets if one.version == wide.version and one.prefixlen > wide.prefixlen)
         for who, address in _reached(cluster, node, said, settings):
             if is_in_any(address, (wide,)) and not is_in_any(address, nearer):
-                found[wide] = f"{address} of {who}"
+                found[wide] = (
+                    f"reaches {address} of {who} by a shorter route than {wide}, whose blackhole would take them"
+                )
                 break
     return found
 
@@ -43,11 +51,8 @@ def _reached(cluster: Cluster, node: Node, said: NodeBgp, settings: BgpSettings)
 
 def aggregate_problems(found: Unfit, cluster: Cluster, node: str) -> Iterator[Problem]:
     """Each with the BGPConfigurations that ask for it."""
-    for wide, who in found.items():
+    for wide, why in found.items():
         for one in cluster.bgp_configurations.values():
             if wide in one.aggregates:
-                text = (
-                    f"Node {node} reaches {who} by a shorter route than {wide}, whose blackhole would take them; "
-                    "what is within it is told by itself there; give a range without nodes and routers"
-                )
+                text = f"Node {node} {why}; what is within it is told by itself; give a range without nodes and routers"
                 yield Problem("BGPConfiguration", ObjectName("", one.name), "spec.aggregates", text)

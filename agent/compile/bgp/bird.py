@@ -14,6 +14,7 @@ from agent.compile.bgp.router import FAMILIES, IPV4, Router, Session, Told
 from agent.compile.tunnel import NAME as TUNNEL
 from agent.model.bgp import AddPath
 
+OWN_PREFERENCE = 250  # of this node's own routes: above the 240 that BIRD gives those of devices' addresses
 METRIC = 90  # of BIRD's routes in the kernel: the agent's own, by METRIC in kernel/net/routes.py, go before
 OWN_PROTOCOL = 89  # of the agent's own routes, which BIRD is not to take for somebody's
 MAX_PATHS = 16
@@ -66,9 +67,13 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
 
 
 def _static(name: str, version: int, prefixes: Iterable[Told]) -> Iterator[str]:
-    """This node's own: nobody who tells of the same goes before."""
+    """This node's own: nobody who tells of the same goes before, nor a device that has the same address or subnet.
+
+    BIRD tells the route alone that it prefers; what ran here before, or a balancer beside, may have a Service's address
+    on a device, and a bridge the pods' range.
+    """
     yield f"protocol static {name} {{"
-    yield f"  ipv{version};"
+    yield f"  ipv{version} {{ preference {OWN_PREFERENCE}; }};"
     for one in prefixes:
         if one.network.version == version:
             yield f"  route {one} blackhole{attributes(one.marks)};"
