@@ -16,7 +16,7 @@ from agent.migrate.objects import CALICO_GROUPS, Objects, leaves, source
 from agent.migrate.report import Notes, Object, own_object
 from agent.migrate.table import Row, follow, index
 from agent.options import values
-from agent.watch.decode.bgp_peer import MOST_LOCAL_AS
+from agent.watch.decode.bgp_peer import INTERNAL_IP, MOST_LOCAL_AS
 
 KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter")
 HOSTNAME = "kubernetes.io/hostname"
@@ -225,7 +225,7 @@ def _nodes(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _session(spec: Mapping[str, Any], *, is_far: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = {} if spec.get("sourceAddress") == "None" else {"sourceAddress": INTERNAL_IP}
     if spec.get("localASNumber"):
         made["localASN"] = as_number(spec["localASNumber"], DEFAULT_ASN)
     if spec.get("keepOriginalNextHop") or spec.get("nextHopMode") == "Keep":

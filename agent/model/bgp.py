@@ -88,6 +88,7 @@ class BgpPeer:
     nodes: Selector = EVERYTHING  # that peer with it
     port: int = 179
     source: Address | None = None
+    from_internal: bool = False  # in place of *source*: from the node's InternalIP, wherever the peer is
     local_asn: int = 0  # 0: the node's
     password_key: str = ""  # the file in --bgp-password-dir; empty: none
     multihop: int = 0  # hops; 0: it is on a subnet of the node's

@@ -14,12 +14,13 @@ from agent.compile.bgp.believed import believed
 from agent.compile.bgp.configured import Unresolved
 from agent.compile.bgp.mesh import Mesh, NodePeer
 from agent.compile.bgp.own import OwnPrefixes
+from agent.compile.bgp.place import placed, speaks_from
 from agent.compile.bgp.plan import Refusal
 from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.bgp.unable import not_from, not_heard_at, not_near, not_relayed
-from agent.model.address import Address, Network, is_in_any, is_reachable
+from agent.model.address import Address, Network, is_reachable
 from agent.model.bgp import BgpPeer, Password
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -69,7 +70,8 @@ class Making:
     def router(self) -> Router:
         """All of it."""
         sessions: dict[tuple[Address, str], Session] = {}
-        for session in (*self._nodes(), *map(self._placed, self._externals())):
+        placed_ones = (placed(one, self.local, self.subnets) for one in self._externals())
+        for session in (*self._nodes(), *placed_ones):
             key = session.address, session.interface
             taken = sessions.get(key)
             if taken is None:
@@ -191,18 +193,12 @@ class Making:
         """Whether it is this node that all others are to peer with."""
         return address in self.node.internal_ips or address in self.own.local
 
-    def _placed(self, session: Session) -> Session:
-        """With whether the peer is on a subnet of the node's, which speaks from its address there."""
-        if not session.is_internal or session.multihop or session.local is None:
-            return session
-        near = [one for one in self.subnets if is_in_any(session.address, (one,))]
-        return replace(session, is_direct=is_in_any(session.local, near))
-
     def _external(self, about: str, address: Address, asn: int) -> Session | None:
         """What all of them have in common; None where this node has no address of that family."""
-        local = self.local.get(address.version)
-        if local is None and not address.is_link_local:
+        if address.version not in self.local and not address.is_link_local:
             return None
+        said = next((ip for ip in self.own.local if ip.version == address.version), None)
+        local = said or speaks_from(address, self.local.get(address.version), self.subnets)
         imports, exports = self.policy.plain(about)
         return Session(
             name=_name(PEER, address),
@@ -264,11 +260,11 @@ class Making:
             about = f"annotation {peer.address}"
             self._ask(about, peer.address)
             session = self._external(about, peer.address, peer.asn)
-            local = peer.local or (session.local if session else None)
-            if session is None or local is None:
+            if session is None:
                 self._no_family("Node", self.node.name, peer.where, peer.address)
                 continue
             bfd = peer.bfd or session.bfd
+            local = peer.local or session.local
             yield replace(session, port=peer.port, local=local, password=peer.password, bfd=bfd, annotation=peer.where)
 
     def _of_object(self, peer: BgpPeer, address: Address) -> Iterator[Session]:
@@ -299,7 +295,7 @@ class Making:
             session,
             name=_name(PEER, address, peer.interface),
             port=peer.port,
-            local=None if peer.interface else peer.source or session.local,
+            local=None if peer.interface else peer.source or (hop if peer.from_internal else session.local),
             is_strict=session.is_strict and not peer.interface,
             interface=peer.interface,
             local_asn=peer.local_asn or session.local_asn,

@@ -20,6 +20,7 @@ from agent.watch.decode.standing import Status, standing
 IPV4 = 4
 _DEVICE = re.compile(r"[a-zA-Z0-9_.@-]{1,15}")  # of the names that the kernel takes, those that BIRD takes in quotes
 MOST_LOCAL_AS = 10
+INTERNAL_IP = "InternalIP"  # in place of a source address
 LAST_STALE_S = (1 << 24) - 1  # RFC 9494
 ADD_PATHS = {"": AddPath.OFF, "Receive": AddPath.RECEIVE, "Send": AddPath.SEND, "Both": AddPath.BOTH}
 
@@ -83,7 +84,9 @@ def _decode(content: Content, context: Context) -> Decoded:
     address = None if spec.interface else _address(read, spec.address, "spec.address")
     asn = bgp_fields.asn(read, spec.asn, "spec.asn")
     hold_s = _hold(read, spec)
-    source = _address(read, spec.source_address, "spec.sourceAddress") if spec.source_address else None
+    from_internal = spec.source_address == INTERNAL_IP
+    named = "" if from_internal else spec.source_address
+    source = _address(read, named, "spec.sourceAddress") if named else None
     if source is not None and address is not None and source.version != address.version:
         read.refuse("spec.sourceAddress", f"{source} is not of the family of {address}")
     port = number_within(read, spec.port, "spec.port", 1, MAX_PORT)
@@ -104,6 +107,7 @@ def _decode(content: Content, context: Context) -> Decoded:
         nodes=nodes or EVERYTHING,
         port=port,
         source=source,
+        from_internal=from_internal,
         local_asn=local_asn,
         password_key=password_key,
         multihop=number_within(read, spec.multihop, "spec.multihop", 0, MAX_HOPS),

@@ -110,9 +110,15 @@ def specs(given: Migration) -> dict[str, dict[str, Any]]:
 )
 def test_a_peer(spec: dict[str, Any], wanted: dict[str, Any]) -> None:
     given = made(calico("BGPPeer", "tor", spec))
-    assert specs(given) == {"BGPPeer tor": wanted}
+    assert specs(given) == {"BGPPeer tor": {"sourceAddress": "InternalIP", **wanted}}
     assert given.is_whole
     assert settings(given)["router"] == "on"
+
+
+def test_a_peer_that_is_spoken_with_from_whichever_address_leads_there() -> None:
+    given = made(calico("BGPPeer", "tor", {"peerIP": "192.0.2.1", "sourceAddress": "None"}))
+    assert "sourceAddress" not in specs(given)["BGPPeer tor"]
+    assert given.is_whole
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,6 @@ def test_a_peer_of_whom_nobody_knows_who_it_is_is_none(spec: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("sourceAddress", "None"),
         ("reachableBy", "192.0.2.254"),
         ("ofALaterVersion", 1),
     ],

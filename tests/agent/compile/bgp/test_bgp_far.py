@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
 from agent.compile.bgp.bgp import OFF, bgp
 from agent.compile.bgp.settings import BgpSettings, OptionPeer
 from agent.model.address import Network
+from agent.model.bgp import Bfd, BgpPeer
 from agent.model.cluster import Cluster
 from agent.model.local import Device, Local
-from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, node, sessions, world
+from agent.model.node import Node
+from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, bird_refuses, node, sessions, world
 from tests.agent.compile.objects import HERE
 
 SUBNETS = (ip_network("192.0.2.0/24"), ip_network("203.0.113.9/32"))  # the other is a point-to-point link's
@@ -90,6 +93,49 @@ def test_an_address_to_peer_from_that_no_device_has_is_named(given: Cluster, tol
     assert [(one.kind, one.field) for one in found.problems] == ([told] if told else [])
     assert told is None or "no device of Node" in found.problems[0].text
     assert bgp(given, PLAIN, None, HERE, OFF).problems == (), "before its devices are known nobody says so"
+
+
+BESIDE = (ip_network("192.0.2.0/24"), ip_network("198.51.100.0/24"))  # the router is on the other link
+INSIDE = replace(FAR, asn=64512)
+
+
+@pytest.mark.parametrize(
+    ("here", "peer", "subnets", "local"),
+    [
+        pytest.param(HERE_1, FAR, BESIDE, (None, False), id="on a link of its own, from the address there"),
+        pytest.param(HERE_1, INSIDE, BESIDE, (None, True), id="of the same AS"),
+        pytest.param(HERE_1, replace(FAR, multihop=2), BESIDE, (None, False), id="it may be hops away, too"),
+        pytest.param(
+            HERE_1,
+            replace(FAR, multihop=2, bfd=Bfd()),
+            BESIDE,
+            ("192.0.2.11", False),
+            id="hops away with BFD, for which BIRD wants an address",
+        ),
+        pytest.param(HERE_1, replace(FAR, from_internal=True), BESIDE, ("192.0.2.11", False), id="InternalIP is said"),
+        pytest.param(
+            HERE_1,
+            replace(FAR, source=ip_address("192.0.2.11")),
+            BESIDE,
+            ("192.0.2.11", False),
+            id="an address is said",
+        ),
+        pytest.param(
+            node(HERE, 11, bgp__local__addresses="192.0.2.11"), FAR, BESIDE, ("192.0.2.11", False), id="by annotation"
+        ),
+        pytest.param(HERE_1, PEER, BESIDE, ("192.0.2.11", False), id="on the InternalIP's subnet"),
+        pytest.param(HERE_1, replace(PEER, asn=64512), BESIDE, ("192.0.2.11", True), id="there, of the same AS"),
+        pytest.param(HERE_1, replace(FAR, multihop=2), SUBNETS, ("192.0.2.11", False), id="on no subnet"),
+    ],
+)
+def test_from_which_address_the_node_speaks(
+    here: Node, peer: BgpPeer, subnets: tuple[Network, ...], local: tuple[str | None, bool], tmp_path: Path
+) -> None:
+    router = bgp(world(here, peers=(peer,)), PLAIN, None, HERE, OFF, (), subnets).router
+    assert router is not None
+    (session,) = router.sessions
+    assert (session.local and str(session.local), session.is_direct) == local
+    assert bird_refuses(router, tmp_path) == ""
 
 
 def test_an_address_to_peer_from_is_followed_as_it_comes_to_a_device_and_leaves() -> None:

@@ -103,6 +103,12 @@ def test_all_that_can_be_said() -> None:
     )
 
 
+def test_the_nodes_internal_ip_may_be_asked_for_as_the_source() -> None:
+    found = decoded(sourceAddress="InternalIP")
+    assert found.problems == ()
+    assert found.value == BgpPeer("tor", ip_address("192.0.2.1"), 64600, from_internal=True)
+
+
 def test_an_interface_takes_the_place_of_an_address_and_carries_both_families() -> None:
     found = decoded(address="", interface="eth1.7")
     assert found.problems == ()
