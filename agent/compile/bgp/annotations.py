@@ -129,7 +129,8 @@ class _Reading:
     def password(self, name: str, text: object, place: str) -> Password | None:
         """A password, None for one that cannot be used: then there is no session, rather than one without."""
         try:
-            plain = base64.b64decode(_short(text), validate=True).decode()
+            # as in --peer-router-passwords-file a line's end is none of it: echo writes one
+            plain = base64.b64decode(_short(text), validate=True).decode().rstrip("\r\n")
         except (binascii.Error, ValueError):
             self.refuse(name, "is no base64 of a text", place)
             return None

@@ -1,5 +1,6 @@
 """What is wrong with a router that a Node's annotation names is told with the annotation and its place there."""
 
+import base64
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -7,7 +8,7 @@ import pytest
 
 from agent.bgp.refused import Refused
 from agent.compile.bgp.annotations import node_bgp
-from agent.model.bgp import within
+from agent.model.bgp import Password, within
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.cluster import Cluster
 from tests.agent.compile.bgp.bgp_world import PEER, made, node, sessions, world
@@ -67,6 +68,15 @@ def test_a_field_of_a_router_that_says_nothing_is_as_if_left_out(nothing: str) -
     left_out = made(world(node(HERE, 11, peers="[{remoteip: 192.0.2.1, remoteasn: 64600}]")))
     found = made(world(node(HERE, 11, peers=text)))
     assert (found.problems, found.router) == ((), left_out.router)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=repr)
+def test_the_end_of_a_line_is_none_of_a_password(end: str) -> None:
+    text = base64.b64encode(f"SecurePassword{end}".encode()).decode()
+    found = made(world(node(HERE, 11, peer_ips="192.0.2.1,192.0.2.2", peer_asns="1,2", peer_passwords=f"{text},")))
+    assert found.problems == ()
+    assert found.router is not None
+    assert [one.password for one in found.router.sessions] == [Password("SecurePassword"), None]
 
 
 @pytest.mark.parametrize(
