@@ -72,7 +72,9 @@ class Vantage:
 
 def vantage(own: Node, local: Local, network: NetworkSettings) -> Vantage:
     """What decides how this node reaches others."""
-    subnets = (n for d in local.devices if not d.loopback for n in d.networks if not n.network_address.is_link_local)
+    networks = (one for device in local.devices if not device.loopback for one in device.networks)
+    # IPv4's link-local ones may be of one link, as a tunnel's to a router; of IPv6's each link has the same
+    subnets = (one for one in networks if one.version == IPV4 or not one.network_address.is_link_local)
     here = {address for device in local.devices for address in device.addresses}
     return Vantage(
         own.name,

@@ -105,6 +105,14 @@ def is_reachable(address: Address) -> bool:
     return number > 1 and number >> 120 != 0xFF and number >> 118 != 0x3FA  # noqa: PLR2004
 
 
+def is_peers(address: Address) -> bool:
+    """Whether a BGP session may be with, or from, it: of IPv4 link-local ones too, as routers of clouds and at tunnels.
+
+    IPv6's take an interface.
+    """
+    return is_reachable(address) or (address.version == 4 and address.is_link_local)  # noqa: PLR2004
+
+
 def parse_network(text: str) -> Network:
     """A network from an object's field, host bits cut off; octets are decimal as well.
 

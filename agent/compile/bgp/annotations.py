@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
-from agent.model.address import Address, Network, is_reachable, parse_address, parse_network
+from agent.model.address import Address, Network, is_peers, parse_address, parse_network
 from agent.model.bgp import MAX_PASSWORD, PREFIX, Bfd, Password
 from agent.model.community import Community, community
 from agent.model.name import ObjectName, Problem
@@ -121,7 +121,7 @@ class _Reading:
         except ValueError as error:
             self.refuse(name, str(error), place)
             return None
-        if not is_reachable(found):
+        if not is_peers(found):
             self.refuse(name, f"{found} is no address that other nodes can reach; give a unicast one", place)
             return None
         return found

@@ -20,7 +20,7 @@ from agent.compile.bgp.policy import Policy, node_exports, node_imports
 from agent.compile.bgp.router import IPV4, NODE, PEER, Router, Session
 from agent.compile.bgp.settings import BgpSettings
 from agent.compile.bgp.unable import not_from, not_heard_at, not_near, not_relayed
-from agent.model.address import Address, Network, is_reachable
+from agent.model.address import Address, Network, is_peers
 from agent.model.bgp import BgpPeer, Password
 from agent.model.cluster import Cluster
 from agent.model.name import ObjectName, Problem
@@ -195,7 +195,7 @@ class Making:
 
     def _external(self, about: str, address: Address, asn: int) -> Session | None:
         """What all of them have in common; None where this node has no address of that family."""
-        if address.version not in self.local and not address.is_link_local:
+        if address.version not in self.local and not (address.version == IPV6 and address.is_link_local):
             return None
         said = next((ip for ip in self.own.local if ip.version == address.version), None)
         local = said or speaks_from(address, self.local.get(address.version), self.subnets)
@@ -235,7 +235,7 @@ class Making:
             where = f"--peer-router-ips[{index}]"
             if self._is_own(peer.address):
                 continue
-            if not is_reachable(peer.address):
+            if not is_peers(peer.address):
                 text = f"{peer.address} is no address that other nodes can reach; give a unicast one"
                 self._refuse("Node", self.node.name, where, text)
                 continue

@@ -137,7 +137,7 @@ def _address(read: Reader, text: str, where: str) -> Address | None:
     if not text:
         read.refuse(where, "is missing; give the peer's address")
         return None
-    return read.reachable(text, where)
+    return read.peers(text, where)
 
 
 def _interface(read: Reader, spec: _Spec) -> str:

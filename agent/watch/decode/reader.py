@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.model.address import Address, Family, Network, family, is_reachable, parse_address, parse_network
+from agent.model.address import Address, Family, Network, family, is_peers, is_reachable, parse_address, parse_network
 from agent.model.name import ObjectName, Problem, few
 from agent.model.service import Protocol
 from agent.options.values import MAX_PORT
@@ -69,6 +69,15 @@ class Reader:
             self.refuse(where, f"{address} is no address that other nodes can reach; give a unicast one")
             return None
         return address
+
+    def peers(self, text: str, where: str) -> Address | None:
+        """An address that a BGP session may be with, or from."""
+        address = self.address(text, where)
+        if address is None or is_peers(address):
+            return address
+        way_out = "give the interface that it is at" if address.is_link_local else "give a unicast one"
+        self.refuse(where, f"{address} is no address that other nodes can reach; {way_out}")
+        return None
 
     def reachables(self, texts: list[str] | None, where: str, wanted: Family | None = None) -> tuple[Address, ...]:
         """Those of a list's addresses that can be used, all of the *wanted* family if one is."""

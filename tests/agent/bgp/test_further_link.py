@@ -25,21 +25,24 @@ PEER = BgpPeer("tor", ip_address("203.0.113.0"), 64600, imports=(FAR,))
         pytest.param(replace(PEER, bfd=Bfd(100, 100)), id="with BFD"),
         pytest.param(replace(PEER, asn=64512), id="of the node's own AS"),
         pytest.param(replace(PEER, multihop=2), id="that may be hops away"),
+        pytest.param(replace(PEER, address=ip_address("169.254.10.0")), id="at a link-local address"),
     ],
 )
 def test_it_is_spoken_with_from_the_address_on_its_link_and_told_that_as_the_next_hop(
     peer: BgpPeer, tmp_path: Path
 ) -> None:
-    subnets = (ip_network("192.0.2.11/32"), ip_network("203.0.113.0/31"))
+    assert peer.address is not None
+    own, name = peer.address + 1, f"peer_{str(peer.address).replace('.', '_')}"
+    subnets = (ip_network("192.0.2.11/32"), ip_network(f"{peer.address}/31"))
     router = bgp(world(node(HERE, 11, families="4"), peers=(peer,)), PLAIN, None, HERE, OFF, (), subnets).router
     assert router is not None
-    tor = ROUTER.format(own="203.0.113.0", node="203.0.113.1") + "protocol bfd {}\n"
+    tor = ROUTER.format(own=peer.address, node=own) + "protocol bfd {}\n"
     if peer.bfd:
         tor = tor.replace("strict bind on;", "strict bind on; bfd on;")
     tor = tor.replace("as 64600", f"as {peer.asn}")
-    here = "ip address add 192.0.2.11/32 dev lo; ip address add 203.0.113.1/31 dev eth0; ip link set eth0 up"
-    with two_birds(tmp_path, router, tor, here, "ip address add 203.0.113.0/31 dev eth0; ip link set eth0 up"):
+    here = f"ip address add 192.0.2.11/32 dev lo; ip address add {own}/31 dev eth0; ip link set eth0 up"
+    with two_birds(tmp_path, router, tor, here, f"ip address add {peer.address}/31 dev eth0; ip link set eth0 up"):
         until(lambda: prefixes(tmp_path, "tor", "node") == {"10.244.11.0/24"}, "there is no session")
         told = said(tmp_path, "tor", "show route all protocol node")
-        assert any("BGP.next_hop: 203.0.113.1" in line for line in told)
-        until(lambda: prefixes(tmp_path, "bird", "peer_203_0_113_0") == {"198.51.100.0/24"}, "nothing is taken")
+        assert any(f"BGP.next_hop: {own}" in line for line in told)
+        until(lambda: prefixes(tmp_path, "bird", name) == {"198.51.100.0/24"}, "nothing is taken")

@@ -10,6 +10,7 @@ from agent.model.address import (
     Address,
     Family,
     family,
+    is_peers,
     is_reachable,
     link_local,
     mapped,
@@ -72,6 +73,7 @@ def test_reachable_is_what_ipaddress_says(address: Address) -> None:
 )
 def test_reachable(text: str, answer: bool) -> None:  # noqa: FBT001
     assert is_reachable(ip_address(text)) is answer
+    assert is_peers(ip_address(text)) is (answer or text == "169.254.0.1"), "BGP has peers at IPv4's link-local ones"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 
 from agent.bgp.refused import Refused
 from agent.compile.bgp.annotations import node_bgp
+from agent.compile.bgp.settings import OptionPeer
 from agent.model.bgp import Password, within
 from agent.model.bgp_configuration import BgpConfiguration
 from agent.model.cluster import Cluster
-from tests.agent.compile.bgp.bgp_world import PEER, made, node, sessions, world
+from tests.agent.compile.bgp.bgp_world import PEER, PLAIN, made, node, sessions, world
 from tests.agent.compile.objects import HERE
 
 IPS = "metadata.annotations['kube-router.io/peer.ips']"
@@ -77,6 +78,16 @@ def test_the_end_of_a_line_is_none_of_a_password(end: str) -> None:
     assert found.problems == ()
     assert found.router is not None
     assert [one.password for one in found.router.sessions] == [Password("SecurePassword"), None]
+
+
+def test_a_router_may_have_an_ipv4_link_local_address_and_the_node_another() -> None:
+    at = node(HERE, 11, peer_ips="169.254.255.1", peer_asns="64600", peer_localips="169.254.255.9")
+    found = made(world(at))
+    assert ([*sessions(found).values()], found.problems) == (["annotation 169.254.255.1"], ())
+    settings = replace(PLAIN, peers=(OptionPeer(ip_address("169.254.255.1"), 64600),))
+    assert made(world(node(HERE, 11)), settings).problems == ()
+    (problem,) = made(world(node(HERE, 11, families="6")), settings).problems
+    assert "has no IPv4 address" in problem.text
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from agent.compile.remote import Remotes, Vantage, remotes, update
+from agent.compile.remote import Remotes, Vantage, remotes, update, vantage
 from agent.compile.settings import NetworkSettings
+from agent.model.local import Device, Local
 from agent.options.choices import Encapsulation
 from tests.agent.compile.bgp.bgp_world import HERE_1, node
 from tests.agent.compile.objects import HERE
@@ -25,6 +26,12 @@ def test_whose_the_route_to_another_node_is(subnet: str, *, has_router: bool, is
     seen = Vantage(HERE, (4,), (ip_network(subnet),), (), NetworkSettings(has_router=has_router))
     reached, _, _ = update(remotes({"n2": node("n2", 12, families="4")}, seen, (), Remotes()), Remotes())
     assert bool(reached.routes) is is_routed
+
+
+def test_of_link_local_subnets_ipv4s_count_which_may_be_a_tunnels_to_a_router() -> None:
+    networks = tuple(map(ip_network, ("192.0.2.0/24", "169.254.10.0/30", "2001:db8::/64", "fe80::/64")))
+    seen = vantage(HERE_1, Local((Device(2, "tun0", networks=networks),)), NetworkSettings())
+    assert seen.subnets == networks[:3]
 
 
 @pytest.mark.parametrize(

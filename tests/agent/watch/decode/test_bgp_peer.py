@@ -103,6 +103,13 @@ def test_all_that_can_be_said() -> None:
     )
 
 
+def test_ipv4_link_local_addresses_are_routers_and_nodes_too_at_clouds_and_on_tunnels() -> None:
+    found = decoded(address="169.254.255.1", sourceAddress="169.254.255.9", multihop=2)
+    assert found.problems == ()
+    assert isinstance(found.value, BgpPeer)
+    assert (found.value.address, found.value.source) == (ip_address("169.254.255.1"), ip_address("169.254.255.9"))
+
+
 def test_the_nodes_internal_ip_may_be_asked_for_as_the_source() -> None:
     found = decoded(sourceAddress="InternalIP")
     assert found.problems == ()
@@ -128,6 +135,7 @@ def test_an_interface_takes_the_place_of_an_address_and_carries_both_families() 
         pytest.param({"localASN": (1 << 32) - 1}, "spec.localASN", id="the other one that is"),
         pytest.param({"address": ""}, "spec.address", id="no address"),
         pytest.param({"address": "224.0.0.1"}, "spec.address", id="nobody's address"),
+        pytest.param({"address": "fe80::1"}, "spec.address", id="IPv6's link-local one, of which interface?"),
         pytest.param({"sourceAddress": "2001:db8::1"}, "spec.sourceAddress", id="of the other family"),
         pytest.param({"nodeSelector": {"matchLabels": 1}}, "spec.nodeSelector.matchLabels", id="no selector"),
         pytest.param({"addPath": "all"}, "spec.addPath", id="no direction"),
