@@ -17,13 +17,12 @@ from agent.netlink import requests
 from agent.netlink.dump import Dump
 from agent.netlink.requests import FAMILIES
 from agent.netlink.rtnetlink import ROUTE as HEAD
-from agent.netlink.rtnetlink import RTA_PRIORITY, attribute, number
+from agent.netlink.rtnetlink import RTA_PRIORITY, RTPROT_BIRD, attribute, number
 from agent.netlink.socket import Socket
 from agent.unix_socket import is_left
 
 log = logger(__name__)
 
-BIRD = 12  # RTPROT_BIRD, which BIRD gives all its routes
 WITHDRAWN_WITHIN_S = 3.0  # from all peers
 _LOOK_S = 0.02
 _FOLLOWED_S = 0.3  # in which a router has its own tables follow: 40 ms with 10,000 prefixes
@@ -70,11 +69,11 @@ def remove_routes() -> tuple[str, ...]:
     done = []
     with Dump() as dump, Socket() as kernel:
         for family in FAMILIES.values():
-            for body in dump.routes(family, protocol=BIRD):
+            for body in dump.routes(family, protocol=RTPROT_BIRD):
                 if number(attribute(body, HEAD.size, RTA_PRIORITY)) != METRIC:
                     continue
                 destination = destination_of(body)
-                (error,) = kernel.attempt(requests.delete_route(destination, BIRD, METRIC))
+                (error,) = kernel.attempt(requests.delete_route(destination, RTPROT_BIRD, METRIC))
                 if error not in {0, errno.ESRCH}:
                     raise OSError(error, f"remove the route to {destination}: {os.strerror(error)}")
                 done.append(str(destination))

@@ -27,7 +27,7 @@ from agent.devices.pools import Pools, arrange
 from agent.log import logger
 from agent.model.device import Hardware
 from agent.netlink.dump import Dump
-from agent.netlink.ways_out import default_route_devices
+from agent.netlink.ways_out import default_route_devices, main_routes
 from agent.threads import Threads, Worker
 
 log = logger(__name__)
@@ -176,7 +176,7 @@ def routed_devices() -> frozenset[str] | None:
     """The devices of the node's default routes; None: the kernel does not answer."""
     try:
         with Dump() as dump:
-            indices = tuple(default_route_devices(dump))
+            indices = tuple(default_route_devices(main_routes(dump)))
     except OSError as error:
         log.warning("default routes are read from proc", why=error)
         return None

@@ -31,6 +31,15 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class FarGateway:
+    """A route by a gateway on no subnet of its device, as of nodes whose address is a /32 (clouds give such)."""
+
+    network: Network
+    gateway: Address
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class Local:
     """The node's own state, as netlink and the attachment store tell it."""
 
@@ -40,6 +49,7 @@ class Local:
     has_ipv6: bool = True  # the kernel has it
     port_range: tuple[int, int] = (32768, 60999)  # ip_local_port_range
     reserved_ports: tuple[tuple[int, int], ...] = ()  # ip_local_reserved_ports
+    far_gateways: tuple[FarGateway, ...] = ()  # of the main table
     not_masqueraded: tuple[Network, ...] = ()  # as the file of --masquerade-config says
 
     @property

@@ -43,7 +43,7 @@ from agent.netlink.rtnetlink import (
     packed,
     text,
 )
-from agent.netlink.ways_out import default_route_devices
+from agent.netlink.ways_out import default_route_devices, main_routes
 
 # linux/if_link.h
 IFLA_PERM_ADDRESS = 54
@@ -61,7 +61,7 @@ def nics(dump: Dump) -> tuple[Nic, ...]:
     Raises:
         OSError: the kernel did not answer.
     """
-    ways_out = frozenset(default_route_devices(dump))
+    ways_out = frozenset(default_route_devices(main_routes(dump)))
     links = dump.read(RTM_GETLINK, bytes(LINK.size) + WITHOUT_STATISTICS)
     names = {_index(body): text(attribute(body, LINK.size, IFLA_IFNAME)) for body in links}
     above, modes = dict[int, list[str]](), dict[int, str]()

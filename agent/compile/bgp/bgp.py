@@ -62,7 +62,8 @@ def bgp(  # noqa: PLR0913, PLR0917  all that it is made from
     old, node = before.source, _own_node(cluster, own, before)
     said = before.said if old is not None and cluster.nodes is old.nodes else _said(cluster, node, own, before)
     here = before.addresses if old is not None and cluster.local is old.local else cluster.local.addresses
-    is_same_way = (tunnelled, subnets, here) == (before.tunnelled, before.subnets, before.addresses)
+    ways, known = (tunnelled, subnets, here), (before.tunnelled, before.subnets, before.addresses)
+    is_same_way = ways == known and (old is None or cluster.local.far_gateways == old.local.far_gateways)
     is_anew = old is None or not is_same_way or not _is_same_but_services(cluster, old)
     held = configured(settings, cluster.bgp_configurations, node) if node else settings
     lost = before.unfit
@@ -155,7 +156,7 @@ def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, now: Bgp) 
         return now
     told = own_prefixes(node, now.settings, now.prefixes)
     made = Making(cluster, settings, now.settings, node, now.said, told, now.subnets, now.addresses)
-    router = replace(made.router(), tunnelled=now.tunnelled)
+    router = replace(made.router(), tunnelled=now.tunnelled, far_gateways=cluster.local.far_gateways)
     if router == now.router:
         router = now.router
     problems = (*made.problems, *aggregate_problems(now.unfit, cluster, node.name))

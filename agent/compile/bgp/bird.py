@@ -6,6 +6,7 @@ the kernel's, gets there or to a peer unless a filter says so.
 Source: The BIRD Internet Routing Daemon's user's guide, version 2.0.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 from agent.compile.bgp.bird_filter import REACHABLE, attributes, export_filter, import_filter, prefix_set
@@ -15,6 +16,9 @@ from agent.compile.tunnel import NAME as TUNNEL
 from agent.model.bgp import AddPath
 
 OWN_PREFERENCE = 250  # of this node's own routes: above the 240 that BIRD gives those of devices' addresses
+_FAR_PREFERENCE = 11  # above the 10 that BIRD gives the kernel's routes of greater metrics
+_MOST_FAR = 64
+_DEVICE = re.compile(r"[a-zA-Z0-9_.:-]+")  # of the names that devices have, those that BIRD takes as a name
 METRIC = 90  # of BIRD's routes in the kernel: the agent's own, by METRIC in kernel/net/routes.py, go before
 OWN_PROTOCOL = 89  # of the agent's own routes, which BIRD is not to take for somebody's
 MAX_PATHS = 16
@@ -60,6 +64,7 @@ def _lines(router: Router, *, with_passwords: bool) -> Iterator[str]:
         yield from _static(f"own_services{version}", version, router.services)
         if router.aggregates:
             yield from _static(f"own_aggregates{version}", version, router.aggregates)
+        yield from _far_gateways(router, version)
         yield from _kernel(router, version)
     for session in router.sessions:
         yield ""
@@ -77,6 +82,17 @@ def _static(name: str, version: int, prefixes: Iterable[Told]) -> Iterator[str]:
     for one in prefixes:
         if one.network.version == version:
             yield f"  route {one} blackhole{attributes(one.marks)};"
+    yield "}"
+
+
+def _far_gateways(router: Router, version: int) -> Iterator[str]:
+    """The kernel's routes by gateways that are on no subnet of the node's, which BIRD does not take of the kernel."""
+    ways = [one for one in router.far_gateways if one.network.version == version and _DEVICE.fullmatch(one.device)]
+    if not ways:
+        return
+    yield f"protocol static far_gateways{version} {{"
+    yield f"  ipv{version} {{ preference {_FAR_PREFERENCE}; }};"
+    yield from (f"  route {one.network} via {one.gateway} %'{one.device}' onlink;" for one in ways[:_MOST_FAR])
     yield "}"
 
 

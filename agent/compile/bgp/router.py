@@ -7,6 +7,7 @@ from agent.compile.bgp.plan import Step
 from agent.model.address import Address, Network
 from agent.model.bgp import AddPath, Bfd, Password, PrefixRange
 from agent.model.community import NO_MARKS, Marks
+from agent.model.local import FarGateway
 from agent.model.name import ObjectName
 
 IPV4 = 4
@@ -97,4 +98,5 @@ class Router:
     ] = ()  # nodes' own addresses, as next hops of pods' packets reached by the tunnel alone
     relays: bool = False  # what routers tell this node, other nodes are told
     cluster_pods: tuple[Network, ...] = ()  # other nodes' ranges, where some session reflects
+    far_gateways: tuple[FarGateway, ...] = ()  # routes of the node's by which BIRD would find no next hops by itself
     never: tuple[PrefixRange, ...] = ()  # no route of BGP's is the kernel's within these

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
+from agent.compile.bgp.bird import OWN_PROTOCOL
 from agent.log import logger
 from agent.model.address import Address, Network
 from agent.model.attachment import is_veth_name
-from agent.model.local import Device, Local
+from agent.model.local import Device, FarGateway, Local
 from agent.model.ports import port_ranges
 from agent.netlink.cookie import netns_cookie
 from agent.netlink.dump import Dump
@@ -40,12 +41,13 @@ from agent.netlink.rtnetlink import (
     RT_SCOPE_UNIVERSE,
     RTM_GETADDR,
     RTM_GETLINK,
+    RTPROT_BIRD,
     WITHOUT_STATISTICS,
     attribute,
     number,
     text,
 )
-from agent.netlink.ways_out import default_route_devices
+from agent.netlink.ways_out import by_gateways, default_route_devices, main_routes
 from agent.threads import Threads, Worker
 from agent.watch.mirror import Mirror
 from agent.watch.node.masquerade import MasqueradeFile
@@ -129,8 +131,11 @@ class LocalSource:
 
 def read(dump: Dump, sysctls: Path) -> Local:
     """What this network namespace has right now."""
+    routes = main_routes(dump)
+    devices = tuple(_devices(dump, routes, sysctls))
     return Local(
-        devices=tuple(_devices(dump, sysctls)),
+        devices=devices,
+        far_gateways=tuple(_far_gateways(devices, routes)),
         netns_cookie=netns_cookie(),
         has_ipv6=(sysctls / "ipv6/conf/all").exists(),
         port_range=_port_range((sysctls / "ipv4/ip_local_port_range").read_text()),
@@ -143,11 +148,20 @@ def _port_range(text: str) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _devices(dump: Dump, sysctls: Path) -> Iterator[Device]:
+def _far_gateways(devices: Iterable[Device], routes: Iterable[bytes]) -> Iterator[FarGateway]:
+    """A link-local gateway of IPv6's is on its device's subnet."""
+    known = {one.ifindex: one for one in devices}
+    for way in by_gateways(routes, (RTPROT_BIRD, OWN_PROTOCOL)):
+        device = known.get(way.ifindex)
+        if device is not None and not any(way.gateway in one for one in device.networks):
+            yield FarGateway(way.network, way.gateway, device.name)
+
+
+def _devices(dump: Dump, routes: Iterable[bytes], sysctls: Path) -> Iterator[Device]:
     """Devices that are no pod's, by ifindex; loopback with the addresses that others can reach."""
     links = {link.ifindex: link for link in _links(dump)}
     addresses = _addresses(dump, links)
-    routed = set(default_route_devices(dump))
+    routed = set(default_route_devices(routes))
     in_time = paced(qdisc for qdisc in qdiscs(dump) if qdisc.ifindex in links)
     for index in sorted(links):
         own = addresses[index]

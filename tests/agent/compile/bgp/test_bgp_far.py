@@ -11,7 +11,7 @@ from agent.compile.bgp.settings import BgpSettings, OptionPeer
 from agent.model.address import Network
 from agent.model.bgp import Bfd, BgpPeer
 from agent.model.cluster import Cluster
-from agent.model.local import Device, Local
+from agent.model.local import Device, FarGateway, Local
 from agent.model.node import Node
 from tests.agent.compile.bgp.bgp_world import HERE_1, PEER, PLAIN, bird_refuses, node, sessions, world
 from tests.agent.compile.objects import HERE
@@ -146,3 +146,13 @@ def test_an_address_to_peer_from_is_followed_as_it_comes_to_a_device_and_leaves(
     assert then.problems == ()
     assert then.router is first.router
     assert bgp(replace(given, local=ETH0), PLAIN, None, HERE, then).problems == first.problems
+
+
+def test_a_gateway_on_no_subnet_is_followed_as_its_route_comes_and_goes() -> None:
+    given = world(HERE_1, peers=(PEER,))
+    way = FarGateway(ip_network("0.0.0.0/0"), ip_address("198.51.100.1"), "eth0")
+    first = bgp(replace(given, local=ETH0), PLAIN, None, HERE, OFF)
+    then = bgp(replace(given, local=replace(ETH0, far_gateways=(way,))), PLAIN, None, HERE, first)
+    gone = bgp(replace(given, local=ETH0), PLAIN, None, HERE, then)
+    found = [one.router.far_gateways for one in (first, then, gone) if one.router is not None]
+    assert found == [(), (way,), ()]

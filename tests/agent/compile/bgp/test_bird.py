@@ -27,6 +27,7 @@ from agent.model.bgp_filter import BgpFilter, Change, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.ip_pool import IpPool
+from agent.model.local import FarGateway, Local
 from agent.model.policy import Operator, Requirement, Selector
 from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, PEER, PLAIN, TOR, made, node, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
@@ -226,6 +227,21 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
             ),
         ),
         replace(PLAIN, peers=(OptionPeer(ip_address("192.0.2.2"), 64512),), multihop=9),
+    ),
+    "far gateway": (
+        world(
+            HERE_1,
+            node("n2", 12, families="4"),
+            local=Local(
+                far_gateways=(
+                    FarGateway(ip_network("0.0.0.0/0"), ip_address("192.0.2.1"), "eth0.5"),
+                    FarGateway(ip_network("10.0.0.0/16"), ip_address("10.0.0.1"), "enp7s0"),
+                    FarGateway(ip_network("::/0"), ip_address("2001:db8::1"), "eth0.5"),
+                    FarGateway(ip_network("10.1.0.0/16"), ip_address("10.0.0.1"), "no'name"),
+                )
+            ),
+        ),
+        PLAIN,
     ),
     "six alone": (world(node(HERE, 11, families="6"), node("n2", 12, families="6")), PLAIN),
 }

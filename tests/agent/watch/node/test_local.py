@@ -94,6 +94,30 @@ def test_the_addresses_fit_for_what_leaves_are_known_in_the_kernels_order(seen: 
 
 @pytest.mark.netns
 @pytest.mark.usefixtures("source")
+def test_routes_by_gateways_on_no_subnet_of_their_device_are_known(seen: Seen) -> None:
+    ip("link add up0 type veth peer name up1")
+    ip("addr add 10.240.0.2/32 dev up0")
+    ip("addr add 192.0.2.2/24 dev up0")
+    ip("link set up0 up")
+    ip("link set up1 up")
+    ip("route add 10.240.0.1 dev up0")
+    ip("route add 10.0.0.0/16 via 10.240.0.1 dev up0")
+    ip("route add 10.1.0.0/16 via 10.240.0.1 dev up0 onlink")  # BIRD takes these, and that of a gateway beside
+    ip("route add 10.2.0.0/16 via 192.0.2.1 dev up0 metric 5")
+    ip("route add 10.2.0.0/16 via 10.240.0.1 dev up0 metric 10")
+    ip("route add 10.3.0.0/16 via 10.240.0.1 dev up0 proto bird")
+    ip("route add default via 10.240.0.1 dev up0")
+    seen.until(lambda cluster: len(cluster.local.far_gateways) == 2)
+    assert {(str(one.network), str(one.gateway), one.device) for one in seen.clusters[-1].local.far_gateways} == {
+        ("0.0.0.0/0", "10.240.0.1", "up0"),
+        ("10.0.0.0/16", "10.240.0.1", "up0"),
+    }
+    ip("route del default")
+    seen.until(lambda cluster: len(cluster.local.far_gateways) == 1)
+
+
+@pytest.mark.netns
+@pytest.mark.usefixtures("source")
 def test_a_bridge_is_known_as_one(seen: Seen) -> None:
     ip("link add br0 type bridge")
     ip("link add up0 type veth peer name up1")
