@@ -206,7 +206,7 @@ def _routes(node: Node, outer: Address | None, seen: Vantage) -> Iterator[Route]
         elif (near := gateway(node, cidr.version)) is not None:
             is_far = seen.is_far(near)
             if not (is_far and seen.network.has_router):
-                yield Route(cidr, near, is_far=is_far)
+                yield Route(cidr, near, seen.source(cidr.version), is_far=is_far)
 
 
 def _tunnelled(nodes: Mapping[str, RemoteNode], seen: Vantage) -> Iterator[Address]:

@@ -263,7 +263,7 @@ class RoutesPart:
 
 
 def _way(route: Route, tunnel: int) -> Way:
-    return Way(route.gateway, is_far=route.is_far) if route.gateway else Way(None, tunnel, route.source)
+    return Way(route.gateway, 0 if route.gateway else tunnel, route.source, is_far=route.is_far)
 
 
 class VethsPart:

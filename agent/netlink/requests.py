@@ -201,9 +201,13 @@ def set_route(index: int, address: Address, protocol: int) -> Request:
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", address)
 
 
-def set_route_by_gateway(destination: Network, gateway: Address, protocol: int, metric: int) -> Request:
-    """The route to a prefix by a gateway, which has to be on a link of the node's."""
+def set_route_by_gateway(
+    destination: Network, gateway: Address, source: Address | None, protocol: int, metric: int
+) -> Request:
+    """The route to a prefix by a gateway, which has to be on a link of the node's; *source* as by a device."""
     body = _route(destination, protocol, RT_SCOPE_UNIVERSE, metric) + packed(RTA_GATEWAY, gateway.packed)
+    if source is not None:
+        body += packed(RTA_PREFSRC, source.packed)
     return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body, "set the route to", destination)
 
 

@@ -10,6 +10,7 @@ from agent.compile.bgp.aggregate import Unfit, aggregate_problems, unfit
 from agent.compile.bgp.annotations import NodeBgp, node_bgp
 from agent.compile.bgp.configured import configured
 from agent.compile.bgp.own import OwnPrefixes, own_prefixes
+from agent.compile.bgp.place import sources
 from agent.compile.bgp.prefix import Prefixes, Rules, prefixes
 from agent.compile.bgp.reserved import Reserved, reserved
 from agent.compile.bgp.router import Router
@@ -156,7 +157,12 @@ def _anew(cluster: Cluster, settings: BgpSettings, node: Node | None, now: Bgp) 
         return now
     told = own_prefixes(node, now.settings, now.prefixes)
     made = Making(cluster, settings, now.settings, node, now.said, told, now.subnets, now.addresses)
-    router = replace(made.router(), tunnelled=now.tunnelled, far_gateways=cluster.local.far_gateways)
+    router = replace(
+        made.router(),
+        tunnelled=now.tunnelled,
+        sources=tuple(sources(node, now.addresses, now.subnets)),
+        far_gateways=cluster.local.far_gateways,
+    )
     if router == now.router:
         router = now.router
     problems = (*made.problems, *aggregate_problems(now.unfit, cluster, node.name))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from agent.compile.bgp.bird_filter import REACHABLE, attributes, export_filter, import_filter, prefix_set
 from agent.compile.bgp.plan import exactly
-from agent.compile.bgp.router import FAMILIES, IPV4, Router, Session, Told
+from agent.compile.bgp.router import FAMILIES, IPV4, NODE, Router, Session, Told
 from agent.compile.tunnel import NAME as TUNNEL
 from agent.model.bgp import AddPath
 
@@ -109,15 +109,20 @@ def _to_kernel(router: Router, version: int) -> Iterator[str]:
     aggregates = f' || (proto = "own_aggregates{version}" && net ~ {prefix_set(exactly(dropped))})' if dropped else ""
     has_never = any(one.network.version == version for one in router.never)
     told = f"({REACHABLE} && !(net ~ NEVER{version}))" if has_never else REACHABLE
-    if not router.tunnelled:
+    own = [one for one in router.sources if one.address.version == version]
+    if not router.tunnelled and not own:
         yield f"    export where {told}{aggregates};"
         return
     yield "    export filter {"
-    yield "      if source = RTS_BGP && bgp_next_hop ~ TUNNELLED then {"
-    yield f'        ifname = "{TUNNEL}";'
-    yield "        onlink = true;"
-    yield "        gw = bgp_next_hop;"
-    yield "      }"
+    if router.tunnelled:
+        yield "      if source = RTS_BGP && bgp_next_hop ~ TUNNELLED then {"
+        yield f'        ifname = "{TUNNEL}";'
+        yield "        onlink = true;"
+        yield "        gw = bgp_next_hop;"
+        yield "      }"
+    for one in own:
+        whose = "source = RTS_BGP" if one.is_of_all else f'proto ~ "{NODE}_*"'
+        yield f"      if {whose} then krt_prefsrc = {one.address};"
     yield f"      if {told}{aggregates} then accept;"
     yield "      reject;"
     yield "    };"

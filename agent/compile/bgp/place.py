@@ -1,10 +1,11 @@
-"""Where a router is as a node sees it, and from which of its addresses the node speaks with it."""
+"""Where a router is as a node sees it, and from which of its addresses the node speaks with it, and sends."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from agent.compile.bgp.router import Session
+from agent.compile.bgp.router import FAMILIES, Session, Source
 from agent.model.address import Address, Network, is_in_any
+from agent.model.node import Node
 
 Subnets = tuple[Network, ...]  # of the node
 
@@ -26,6 +27,18 @@ def placed(session: Session, own: Mapping[int, Address], subnets: Subnets) -> Se
         return session
     near = _near(session.address, subnets)
     return replace(session, is_direct=bool(near) and (session.local is None or is_in_any(session.local, near)))
+
+
+def sources(node: Node, here: frozenset[Address], subnets: Subnets) -> Iterator[Source]:
+    """As whom the node sends by routes that peers told: others know it by its InternalIP, where one of *here* is that.
+
+    The kernel would choose by the device, and of several addresses there one that may move on. An InternalIP on no
+    subnet, as on the loopback device, is the node's to everybody.
+    """
+    for version in FAMILIES:
+        own = next((ip for ip in node.internal_ips if ip.version == version), None)
+        if own is not None and own in here:
+            yield Source(own, not any(one.prefixlen < one.max_prefixlen for one in _near(own, subnets)))
 
 
 def _near(address: Address, subnets: Subnets) -> Subnets:

@@ -80,6 +80,14 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """The node's InternalIP as the source of its own packets by routes that peers told."""
+
+    address: Address
+    is_of_all: bool = False  # else of those that nodes told: a router on a link of its own may know of that link alone
+
+
+@dataclass(frozen=True, slots=True)
 class Router:
     """The whole of it."""
 
@@ -98,5 +106,6 @@ class Router:
     ] = ()  # nodes' own addresses, as next hops of pods' packets reached by the tunnel alone
     relays: bool = False  # what routers tell this node, other nodes are told
     cluster_pods: tuple[Network, ...] = ()  # other nodes' ranges, where some session reflects
+    sources: tuple[Source, ...] = ()  # one of a family; none: the kernel chooses
     far_gateways: tuple[FarGateway, ...] = ()  # routes of the node's by which BIRD would find no next hops by itself
     never: tuple[PrefixRange, ...] = ()  # no route of BGP's is the kernel's within these

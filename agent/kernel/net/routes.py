@@ -46,7 +46,7 @@ class Way:
 
     gateway: Address | None = None
     ifindex: int = 0  # without a gateway
-    source: Address | None = None  # without a gateway, of the node's own packets; None: the kernel's choice
+    source: Address | None = None  # of the node's own packets; None: the kernel's choice
     is_far: bool = field(default=False, compare=False)  # a gateway that the kernel may refuse as on no link of ours
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Change:
         if way is None:
             return requests.delete_route(self.destination, PROTOCOL, METRIC)
         if way.gateway is not None:
-            return requests.set_route_by_gateway(self.destination, way.gateway, PROTOCOL, METRIC)
+            return requests.set_route_by_gateway(self.destination, way.gateway, way.source, PROTOCOL, METRIC)
         return requests.set_route_by_device(self.destination, way.ifindex, way.source, PROTOCOL, METRIC)
 
 
@@ -212,9 +212,8 @@ def _listed() -> Iterator[dict[Network, Way]]:
 
 def _way(route: bytes) -> Way:
     gateway, source = attribute(route, ROUTE.size, RTA_GATEWAY), attribute(route, ROUTE.size, RTA_PREFSRC)
-    if gateway:
-        return Way(ip_address(gateway))
-    return Way(None, _number(route, RTA_OIF), ip_address(source) if source else None)
+    own = ip_address(source) if source else None
+    return Way(ip_address(gateway), 0, own) if gateway else Way(None, _number(route, RTA_OIF), own)
 
 
 def destination_of(route: bytes) -> Network:

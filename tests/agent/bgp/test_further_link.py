@@ -8,7 +8,8 @@ import pytest
 
 from agent.compile.bgp.bgp import OFF, bgp
 from agent.model.bgp import Bfd, BgpPeer, within
-from tests.agent.bgp.two_birds import ROUTER, prefixes, said, two_birds, until
+from agent.model.local import Device, Local
+from tests.agent.bgp.two_birds import ROUTER, kernel_route, prefixes, said, two_birds, until
 from tests.agent.compile.bgp.bgp_world import PLAIN, node, world
 from tests.agent.compile.objects import HERE
 
@@ -34,7 +35,9 @@ def test_it_is_spoken_with_from_the_address_on_its_link_and_told_that_as_the_nex
     assert peer.address is not None
     own, name = peer.address + 1, f"peer_{str(peer.address).replace('.', '_')}"
     subnets = (ip_network("192.0.2.11/32"), ip_network(f"{peer.address}/31"))
-    router = bgp(world(node(HERE, 11, families="4"), peers=(peer,)), PLAIN, None, HERE, OFF, (), subnets).router
+    local = Local((Device(1, "lo", (ip_address("192.0.2.11"),), loopback=True), Device(2, "eth0", (own,))))
+    given = replace(world(node(HERE, 11, families="4"), peers=(peer,)), local=local)
+    router = bgp(given, PLAIN, None, HERE, OFF, (), subnets[1:]).router
     assert router is not None
     tor = ROUTER.format(own=peer.address, node=own) + "protocol bfd {}\n"
     if peer.bfd:
@@ -46,3 +49,6 @@ def test_it_is_spoken_with_from_the_address_on_its_link_and_told_that_as_the_nex
         told = said(tmp_path, "tor", "show route all protocol node")
         assert any(f"BGP.next_hop: {own}" in line for line in told)
         until(lambda: prefixes(tmp_path, "bird", name) == {"198.51.100.0/24"}, "nothing is taken")
+        until(lambda: bool(kernel_route(tmp_path, "bird", "198.51.100.0/24")), "nothing is routed")
+        # by its loopback device's address all the fabric knows the node
+        assert "src 192.0.2.11 " in kernel_route(tmp_path, "bird", "198.51.100.0/24")

@@ -68,6 +68,13 @@ def prefixes(folder: Path, who: str, protocol: str) -> set[str]:
     return {row[0] for row in rows if len(row) > 1 and "/" in row[0]}
 
 
+def kernel_route(folder: Path, who: str, network: str) -> str:
+    """The kernel's where one of them is; empty for none."""
+    pid = (folder / f"{who}.pid").read_text().strip()
+    argv = ["nsenter", "-t", pid, "-n", "ip", "route", "show", network]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
 def until(holds: Callable[[], bool], what: str) -> None:
     """Wait for it."""
     deadline = time.monotonic() + WITHIN_S

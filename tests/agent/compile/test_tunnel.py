@@ -76,8 +76,8 @@ def test_natively_another_nodes_pods_are_reached_by_its_address_of_their_family(
     lost = Node("lost", (), (ip_network("10.3.0.0/24"),))
     found = records(NEAR, lost, network=NetworkSettings())
     assert found.routes == (
-        Route(NEAR.pod_cidrs[0], NEAR.internal_ips[0]),
-        Route(NEAR.pod_cidrs[1], NEAR.internal_ips[1]),
+        Route(NEAR.pod_cidrs[0], NEAR.internal_ips[0], ip_address("192.0.2.1")),
+        Route(NEAR.pod_cidrs[1], NEAR.internal_ips[1], ip_address("fd00::1")),
     )
     assert behind(found) == {}
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent.compile.bgp.bgp import OFF, bgp
+from agent.compile.bgp.router import Source
 from agent.compile.bgp.settings import BgpSettings, OptionPeer
-from agent.model.address import Network
+from agent.model.address import Address, Network
 from agent.model.bgp import Bfd, BgpPeer
 from agent.model.cluster import Cluster
 from agent.model.local import Device, FarGateway, Local
@@ -146,6 +147,33 @@ def test_an_address_to_peer_from_is_followed_as_it_comes_to_a_device_and_leaves(
     assert then.problems == ()
     assert then.router is first.router
     assert bgp(replace(given, local=ETH0), PLAIN, None, HERE, then).problems == first.problems
+
+
+@pytest.mark.parametrize(
+    ("here", "subnets", "wanted"),
+    [
+        pytest.param(
+            HERE_1.internal_ips,
+            SUBNETS,
+            (Source(HERE_1.internal_ips[0]), Source(HERE_1.internal_ips[1], is_of_all=True)),
+            id="one on a subnet is of what nodes tell, one on none of all",
+        ),
+        pytest.param(
+            HERE_1.internal_ips[:1],
+            (ip_network("192.0.2.11/32"),),
+            (Source(HERE_1.internal_ips[0], is_of_all=True),),
+            id="a subnet of one address is none",
+        ),
+        pytest.param((ELSEWHERE,), SUBNETS, (), id="no device has it, as behind an address that is translated"),
+    ],
+)
+def test_as_whom_the_node_sends_by_what_peers_told(
+    here: tuple[Address, ...], subnets: tuple[Network, ...], wanted: tuple[Source, ...]
+) -> None:
+    given = replace(world(HERE_1), local=Local((Device(2, "eth0", here),)))
+    router = bgp(given, PLAIN, None, HERE, OFF, (), subnets).router
+    assert router is not None
+    assert router.sources == wanted
 
 
 def test_a_gateway_on_no_subnet_is_followed_as_its_route_comes_and_goes() -> None:

@@ -27,7 +27,7 @@ from agent.model.bgp_filter import BgpFilter, Change, FilterRule, Origin
 from agent.model.cluster import Cluster
 from agent.model.community import Marks, community, named_community
 from agent.model.ip_pool import IpPool
-from agent.model.local import FarGateway, Local
+from agent.model.local import Device, FarGateway, Local
 from agent.model.policy import Operator, Requirement, Selector
 from tests.agent.compile.bgp.bgp_world import AT_ETH1, HERE_1, PEER, PLAIN, TOR, made, node, world
 from tests.agent.compile.objects import HERE, cluster, endpoint, piece, service
@@ -204,6 +204,7 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
             peers=(replace(PEER, imports=EVERYTHING_TOLD),),
             bgp_configurations={"default": BgpConfiguration("default", relayed=EVERYTHING_TOLD)},
             ip_pools={"pods": IpPool("pods", (ip_network("10.50.0.0/16"),))},
+            local=Local((Device(2, "eth0", HERE_1.internal_ips),)),
         ),
         replace(PLAIN, service_cidrs=(ip_network("10.96.0.0/16"), ip_network("fd00:10:96::/112"))),
     ),
@@ -233,12 +234,13 @@ SCENARIOS: dict[str, tuple[Cluster, BgpSettings]] = {
             HERE_1,
             node("n2", 12, families="4"),
             local=Local(
+                (Device(2, "lo", HERE_1.internal_ips, loopback=True),),
                 far_gateways=(
                     FarGateway(ip_network("0.0.0.0/0"), ip_address("192.0.2.1"), "eth0.5"),
                     FarGateway(ip_network("10.0.0.0/16"), ip_address("10.0.0.1"), "enp7s0"),
                     FarGateway(ip_network("::/0"), ip_address("2001:db8::1"), "eth0.5"),
                     FarGateway(ip_network("10.1.0.0/16"), ip_address("10.0.0.1"), "no'name"),
-                )
+                ),
             ),
         ),
         PLAIN,

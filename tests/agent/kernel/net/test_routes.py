@@ -24,6 +24,8 @@ from tests.agent.kernel.nets import in_new_netns
 A, B = IPv4Network("10.244.1.0/24"), IPv4Network("10.244.2.0/24")
 SIX = IPv6Network("fd00:244:1::/64")
 VIA, OTHER, VIA6 = (Way(ip_address(text)) for text in ("192.0.2.2", "192.0.2.3", "2001:db8::2"))
+OWN = replace(VIA, source=ip_address("198.51.100.1"))
+OWN6 = replace(VIA6, source=ip_address("2001:db8::1"))
 FAR = Way(ip_address("198.51.100.1"))  # on no link of the node's
 
 
@@ -159,6 +161,22 @@ def test_pods_behind_the_tunnel_are_reached_by_its_device_from_the_nodes_own_add
     found, expected, shown = in_new_netns(play)
     assert found == expected
     assert "scope link src 192.0.2.1" in shown
+
+
+@pytest.mark.netns
+def test_to_pods_of_a_neighbour_the_node_sends_from_its_own_address_whatever_others_it_has() -> None:
+    def play() -> tuple[dict[Network, Way], tuple[str, ...]]:
+        _uplink()
+        _ip("addr add 2001:db8::9/64 dev u0 nodad")  # a floating one, which the kernel would take
+        _ip("addr add 198.51.100.1/32 dev lo")
+        routes = Routes()
+        _apply(routes, {A: VIA, SIX: VIA6})
+        _apply(routes, {A: OWN, SIX: OWN6})
+        return routes.found(), tuple(_ip(f"route get {next(one.hosts())}") for one in (A, SIX))
+
+    found, shown = in_new_netns(play)
+    assert found == {A: OWN, SIX: OWN6}
+    assert ["src 198.51.100.1 " in shown[0], "src 2001:db8::1 " in shown[1]] == [True, True]
 
 
 # ---- in pieces -------------------------------------------------------------------------------------------------------
