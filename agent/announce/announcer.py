@@ -15,6 +15,7 @@ from threading import Event
 import msgspec
 
 from agent.announce.frames import claims, probe
+from agent.announce.groups import Groups
 from agent.announce.liveness import PERIOD_S, TAKE_S, Holding, Liveness
 from agent.compile.announce import Announcement
 from agent.json_text import NOT_JSON
@@ -73,6 +74,7 @@ class Announcer:
         self._announced: frozenset[Announcement] = frozenset()
         self._wanted: frozenset[Announcement] = frozenset()
         self._left: dict[Announcement, int] = {}  # claims still to be sent
+        self._groups = Groups()
         self._stopping = Event()
         self._thread = threads.make("announcer", self._run)
 
@@ -210,6 +212,7 @@ class Announcer:
             self._left = {one: left for one, left in self._left.items() if one in wanted}
             self._left |= dict.fromkeys(wanted - self._announced, REPEATS)
             self._announced = wanted
+        self._groups.hold(wanted)
         if not self._was_fresh:
             for one in wanted:
                 self._send(one.device, probe(one.address, one.mac))

@@ -27,9 +27,13 @@ def probe(address: Address, mac: bytes) -> bytes:
     """A frame that asks whether another host has the address, and claims nothing."""
     if isinstance(address, IPv4Address):
         return _arp(REQUEST, mac, IPv4Address(0), NOBODY, address)
-    group = IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + address.packed[13:])
     message = struct.pack("!BBHI", SOLICITATION, 0, 0, 0) + address.packed
-    return _neighbor(mac, IPv6Address(0), group, message)
+    return _neighbor(mac, IPv6Address(0), solicited(address), message)
+
+
+def solicited(address: IPv6Address) -> IPv6Address:
+    """The group in which neighbours are asked for an address (RFC 4291 2.7.1)."""
+    return IPv6Address(IPv6Address("ff02::1:ff00:0").packed[:13] + address.packed[13:])
 
 
 def _arp(operation: int, mac: bytes, sender: IPv4Address, target_mac: bytes, target: IPv4Address) -> bytes:

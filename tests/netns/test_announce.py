@@ -28,6 +28,7 @@ ADDRESSES = ("198.51.100.80", "2001:db8:80::1")
 CLIENT = "192.0.2.100"
 BOTH = frozenset({"n1", "n2"})
 HANDOVER_S = 3.0
+SNOOPS = ("mcast_snooping", "1", "mcast_querier", "1", "mcast_query_response_interval", "20")
 SLACK_S = 3.0  # of a machine on which much else runs
 ASK = """
 import socket, sys
@@ -106,6 +107,10 @@ class Subnet:
         """A node's."""
         return str(json.loads(self.nodes[name].run("ip", "-j", "link", "show", "u0"))[0]["address"])
 
+    def is_member(self, name: str) -> bool:
+        """Whether a node is in the group in which neighbours are asked for the IPv6 address."""
+        return "ff02::1:ff00:1\n" in self.nodes[name].run("ip", "-6", "maddr", "show", "dev", "u0")
+
     def label(self, item: dict[str, Any], *labels: str) -> None:
         """Have a Node with these labels alone."""
         metadata = {**item["metadata"], "labels": dict.fromkeys(labels, "")}
@@ -163,6 +168,15 @@ def subnet(tmp_path: Path) -> Iterator[Subnet]:
 
 def owners() -> dict[str, str]:
     return {address: announcer(parse_address(address), BOTH) for address in ADDRESSES}
+
+
+@pytest.mark.timeout(300)
+def test_a_switch_that_passes_on_what_is_for_a_group_to_its_members_alone_hears_who_they_are(subnet: Subnet) -> None:
+    subnet.ip("link", "set", "br0", "type", "bridge", *SNOOPS)
+    for name in sorted(BOTH):
+        subnet.start(name)
+    subnet.settled(*BOTH)
+    until(lambda: [name for name in BOTH if subnet.is_member(name)] == [owners()[ADDRESSES[1]]], SLACK_S)
 
 
 @pytest.mark.timeout(300)
