@@ -7,8 +7,9 @@
 3. The first whole sync makes services, endpoints and the node right (the reconcile loop).
 4. ``finish``: what the programs noted of connections is carried, the links moved, what came in between carried too;
    then the new generation is declared current and the old removed. Until then the programs of both drop what goes on
-   with a connection that they do not know (``bpf/dp/conntrack/flow_move.h``), for at most ``MOVES_S``. A program that
-   runs when its link is exchanged goes on with the old maps: what it wrote is waited for.
+   with a connection that they do not know (``bpf/dp/conntrack/flow_move.h``), and for ``MOVES_S`` at most
+   when the agent has died. A program that runs when its link is exchanged goes on with the old maps: what it wrote is
+   waited for.
 
 Which maps are carried, and when, C declares beside them (:class:`maps.spec.Carried`).
 
@@ -18,10 +19,11 @@ start ends in the same state, also when it wants the old sizes back.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 from agent.log import logger
 from maps import abi, flow_table, libbpf, mapio
@@ -36,7 +38,8 @@ from maps.spec import Carried
 log = logger(__name__)
 
 RECORD = bytes(4)  # the key of a map that has one
-MOVES_S = 5  # the longest that it takes, in the unit of the programs' seen_s; if the agent dies meanwhile, too
+MOVES_S = 5  # for which it is said, in the unit of the programs' seen_s: as long it holds when the agent has died
+SAID_AGAIN_S = 1.0  # while it goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +80,16 @@ class Move:
         with ExitStack() as opened:
             flows = self._flows(opened)
             _bring(flows, ending=False)
-            self._say_moving()
-            self._wait()  # flows that only their own generation's programs may see begin no more
-            _bring(flows, ending=False)
-            links = exchange()
-            self._say_moving()
-            self._wait()
-            _bring(flows)
-        for old, sockets in zip(self.old, before, strict=True):
-            _carry(later, old, self.new)
-            _carry_sockets(old, self.new, sockets)
-        self._wait()  # who found no flow before it came asks whether flows move only then
+            with self._moving():
+                self._wait()  # flows that only their own generation's programs may see begin no more
+                _bring(flows, ending=False)
+                links = exchange()
+                self._wait()
+                _bring(flows)
+                for old, sockets in zip(self.old, before, strict=True):
+                    _carry(later, old, self.new)
+                    _carry_sockets(old, self.new, sockets)
+                self._wait()  # who found no flow before it came asks whether flows move only then
         _tell_moving(self.new, 0)
         self.pins.make_current(self.new)
         for old in self.old:
@@ -109,6 +111,24 @@ class Move:
             else:
                 found[old.name] = opened.enter_context(closing(made))
         return found
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """The programs of all generations know that flows move, however long that takes: it is said again and again."""
+        is_over = Event()
+
+        def say_again() -> None:
+            while not is_over.wait(SAID_AGAIN_S):
+                self._say_moving()
+
+        self._say_moving()
+        saying = Thread(target=say_again, name="flows-move", daemon=True)
+        saying.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            saying.join()
 
     def _say_moving(self) -> None:
         """Tell the programs of all generations that flows move, from now for ``MOVES_S`` at most."""
