@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bpf.cpus import before_others
 from tests.bpf.datapath import Datapath
 from tests.bpf.uplink import apart
 
@@ -34,6 +35,13 @@ def node(loaded: Datapath) -> Datapath:
     """A node with its pod, a neighbour and no service."""
     loaded.reset()
     return loaded
+
+
+@pytest.fixture
+def undisturbed() -> Iterator[None]:
+    """The test's packets follow one another within a few units of the programs' clock, on a busy machine too."""
+    with before_others():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from tests.bpf.datapath import (
 )
 from tests.bpf.packets import addresses
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("undisturbed")]
 
 TIMEOUT_S = 140
 FAMILIES = [

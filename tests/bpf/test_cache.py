@@ -9,7 +9,8 @@ from scapy.packet import Packet
 
 from maps import abi, mapio
 from maps.abi import DropReason, FlowFlag
-from tests.bpf.cpus import CPUS, OTHER_CPU, OWN_CPU, on_cpu
+from tests.bpf.clock import UNIT_NS
+from tests.bpf.cpus import CPUS, OTHER_CPU, OWN_CPU, before_others, on_cpu
 from tests.bpf.datapath import (
     OTHER,
     OTHER6,
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.kernel
 
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
-    with on_cpu(OWN_CPU):
+    with on_cpu(OWN_CPU), before_others():
         yield
 
 
@@ -63,17 +64,24 @@ def test_a_copy_serves_both_directions(node: Datapath, pod: str, vip: str, backe
     assert node.tables["flows"].count() == 0
 
 
-@pytest.mark.parametrize(("age", "is_asked"), [(1, True), (5, False), (250, False)])
+@pytest.mark.parametrize(("age", "is_asked"), [(1, True), (5, False), (200, False)])
 def test_the_cache_is_asked_where_a_copy_was_made_of_late(node: Datapath, age: int, is_asked: bool) -> None:  # noqa: FBT001
     node.service(VIP6, 80, [(OTHER6, 8080, True)])
-    established(node, POD6, VIP6)
-    forget(node)
-    # programs' clock is the coarse one: it may still be in the second before
-    made_s = ((time.monotonic_ns() >> 30) - age) % 256
     size, possible = abi.MAPS["cache_filters"].value.SIZE, os.cpu_count() or 1
-    mapio.update(node.objects["tc_pod"].map_fd("cache_filters"), bytes(4), bytes([made_s]) * size * possible, 1)
-    node.run("pod_ingress", frame(POD6, VIP6, data()))  # the table knows nothing of it: it begins a flow
-    assert node.tables["flows"].count() == (0 if is_asked else 2)
+    begun = -1
+    for port in range(40000, 40010):  # busy machines take longer than it is of late
+        began_ns = time.monotonic_ns()
+        established(node, POD6, VIP6, port)
+        forget(node)
+        # programs' clock is the coarse one: it may still be in the second before
+        made_s = ((time.monotonic_ns() >> 30) - age) % 256
+        mapio.update(node.objects["tc_pod"].map_fd("cache_filters"), bytes(4), bytes([made_s]) * size * possible, 1)
+        node.run("pod_ingress", frame(POD6, VIP6, data(sport=port)))  # the table knows nothing of it: it begins a flow
+        begun = node.tables["flows"].count()
+        if time.monotonic_ns() - began_ns < UNIT_NS:
+            break
+        forget(node)
+    assert begun == (0 if is_asked else 2)
 
 
 @pytest.mark.parametrize("flags", ["S", "FA", "R"])

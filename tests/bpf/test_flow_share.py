@@ -35,7 +35,7 @@ from tests.bpf.seed import give_seed
 from tests.bpf.test_gc import age, forget_caches
 from tests.bpf.uplink import ROUTER_MAC, routed
 
-pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.usefixtures("undisturbed")]
 
 ENTRIES = 2048
 MOST = ENTRIES * abi.SHARE_TIMES // (1 + abi.SHARE_TIMES)  # that one alone can have

@@ -25,7 +25,7 @@ from tests.bpf.datapath import (
 )
 from tests.bpf.packets import answer
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("undisturbed")]
 
 ASK, REPLY = frame(POD, VIP, data()), "a reply"
 

@@ -113,7 +113,7 @@ def test_each_way_is_charged_once(
     "packet", [frame(POD, OTHER, data()), frame(POD6, OTHER6, datagram(size=1400))], ids=["4", "6"]
 )
 def test_a_packet_is_charged_by_its_octets(limited: Datapath, packet: Packet) -> None:
-    limited.limit(LOOPBACK, egress=RATE, ahead_s=0.5)
+    limited.limit(LOOPBACK, egress=RATE, ahead_s=500, burst_s=1000)
     before = limited.limits(LOOPBACK).egress.at_ns
     limited.run("pod_ingress", packet)
     assert limited.limits(LOOPBACK).egress.at_ns - before == len(packet) * 1000
@@ -140,7 +140,7 @@ def test_a_gso_packet_is_charged_with_the_headers_of_all_its_segments(
     limited: Datapath, packet: Packet, size: int, headers: int
 ) -> None:
     for ifindex in (LOOPBACK, OTHER_POD_DEVICE):
-        limited.limit(ifindex, ingress=RATE, egress=RATE, ahead_s=0.5)
+        limited.limit(ifindex, ingress=RATE, egress=RATE, ahead_s=500, burst_s=1000)
     before = limited.limits(LOOPBACK).egress.at_ns, limited.limits(OTHER_POD_DEVICE).ingress.at_ns
     assert limited.run("pod_ingress", packet, gso_size=size).verdict == TC_ACT_REDIRECT
     after = limited.limits(LOOPBACK).egress.at_ns, limited.limits(OTHER_POD_DEVICE).ingress.at_ns
@@ -197,7 +197,7 @@ def test_arp_is_charged_and_passes(limited: Datapath) -> None:
 @pytest.fixture
 def paced(node: Datapath, uplink: int) -> Datapath:
     """The uplink's queue keeps time; the pod is 0.5 s ahead of its rate."""
-    node.limit(LOOPBACK, egress=RATE, ahead_s=0.5)
+    node.limit(LOOPBACK, egress=RATE, ahead_s=500, burst_s=1000)
     node.tables["paced_devices"].update([(uplink, abi.PacedDevice(1))])
     node.node(flags=NodeFlag.NODE_LIMITS | NodeFlag.NODE_PACED)
     return node

@@ -18,7 +18,7 @@ from maps.libbpf import AttachType
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
-TIMEOUT_S = 3
+TIMEOUT_S = 20
 SERVICE, BACKEND = (str(FIRST_SERVICE), SERVICE_PORT), (str(RECEIVER), BACKEND_PORT)
 
 

@@ -204,7 +204,7 @@ def sctp_service(node: Datapath) -> None:
 def moving(node: Datapath) -> None:
     """Flows are on their way from other maps."""
     node.service(VIP, 80, [(OTHER, 8080, True)])
-    node.tables["flow_moves"].update([(0, abi.FlowMove((time.monotonic_ns() >> abi.SEEN_BITS) + 3))])
+    node.tables["flow_moves"].update([(0, abi.FlowMove((time.monotonic_ns() >> abi.SEEN_BITS) + 1000))])
 
 
 def ending(node: Datapath) -> None:

@@ -10,7 +10,7 @@ from maps import abi
 from maps.abi import DropReason, NodeFlag
 from tests.behaviours import shows
 from tests.bpf.clock import UNIT_NS, early_in_a_unit
-from tests.bpf.cpus import OWN_CPU, on_cpu
+from tests.bpf.cpus import OWN_CPU, before_others, on_cpu
 from tests.bpf.datapath import (
     CLIENT,
     CLIENT6,
@@ -51,7 +51,7 @@ CLIENTS = {POD: CLIENT, POD6: CLIENT6}
 
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
-    with on_cpu(OWN_CPU):
+    with on_cpu(OWN_CPU), before_others():
         yield
 
 
@@ -199,6 +199,7 @@ def test_what_opens_a_connection_again_meets_who_answers_just_now(
     set_id = node.service(vip, 80, [(backend, 8080, True)])
     handed = node.run("pod_ingress", frame(pod, vip, syn())).packet
     lost_backend(node, set_id, REMOTES[pod])
+    early_in_a_unit()  # just now is this one and the next
     node.run("pod_egress", answer(handed, OTHER_MAC))
     assert addresses(node.run("pod_ingress", frame(pod, vip, syn())).packet)[1] == backend
     age(node, 2)

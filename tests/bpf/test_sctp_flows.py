@@ -32,7 +32,7 @@ from tests.bpf.test_gc import age, left
 
 __all__ = ["device"]
 
-pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.usefixtures("undisturbed")]
 
 STRAY = [
     pytest.param(SCTPChunkHeartbeatReq(), id="HEARTBEAT, as of another path of an association"),

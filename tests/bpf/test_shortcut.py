@@ -18,7 +18,7 @@ from scapy.packet import Packet, Raw
 
 from maps import abi, mapio
 from maps.abi import DropReason
-from tests.bpf.cpus import FIRST_CPU, on_cpu
+from tests.bpf.cpus import FIRST_CPU, before_others, on_cpu
 from tests.bpf.datapath import (
     LOOPBACK,
     OTHER,
@@ -52,7 +52,7 @@ FROM_IFINDEX, UNTIL, PROTOCOL, LINE = (28, "=I"), (52, "=I"), (14, "=B"), 64
 
 @pytest.fixture(autouse=True)
 def _one_cpu() -> Iterator[None]:
-    with on_cpu(FIRST_CPU):
+    with on_cpu(FIRST_CPU), before_others():
         yield
 
 

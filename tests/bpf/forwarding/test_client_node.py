@@ -49,7 +49,7 @@ from tests.bpf.forwarding.cluster import (
 from tests.bpf.packets import TOO_BIG, addresses, answer, icmp_error, icmp_sum_holds, ports, quoted_by
 from tests.bpf.test_revision import lost_backend
 
-pytestmark = [pytest.mark.kernel, pytest.mark.netns]
+pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.usefixtures("undisturbed")]
 
 
 @WAYS

@@ -161,7 +161,7 @@ def test_flows_are_what_they_were_after_a_change_of_the_node(made: Datapath, car
 
 @FAMILIES
 def test_while_flows_move_to_other_maps_a_connections_packet_begins_none(ipip: Datapath, family: Family) -> None:
-    until_s = (time.monotonic_ns() >> abi.SEEN_BITS) + 3
+    until_s = (time.monotonic_ns() >> abi.SEEN_BITS) + 1000
     ipip.tables["flow_moves"].update([(0, abi.FlowMove(until_s))])
     late = ipip.run("uplink_ingress", wrapped(frame(family.client, family.pod, data(dport=TARGET))))
     assert late.reason == DropReason.DROP_FLOW_MOVES
