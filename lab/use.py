@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from lab import pods
-from lab.client import TIMEOUT_S
+from lab.client import LATE, TIMEOUT_S
 from lab.cluster import Cluster
 from lab.errors import LabError
 from lab.machine import MACHINE_ITSELF, ExecContext, Machine
@@ -18,6 +18,7 @@ from lab.manifests import Object
 from lab.pods import Port
 
 SERVER_PORT = 8080
+SILENT_S = 3.0  # how long one who is not to be answered waits
 _HERE = Path(__file__).parent
 # the scripts need the standard library alone, and start in half the time
 SERVER = (sys.executable, "-I", "-S", str(_HERE / "server.py"))
@@ -38,6 +39,15 @@ class Asked:
     def names(self) -> frozenset[str]:
         """Who answered."""
         return frozenset(self.answers)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether each was refused, and at once."""
+        return (
+            bool(self.errors)
+            and not self.answers
+            and all("ConnectionRefused" in error and LATE not in error for error in self.errors)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ def load(cluster: Cluster, called: str, node: str, target: tuple[str, int], kept
     machine, running = cluster.machine_of(item), Load()
     try:
         yield running
-        pods.end(machine, item, signal.SIGTERM)
+        pods.end(machine, item, signal.SIGTERM, within_s=3 * TIMEOUT_S)  # what it asked last may wait as long
         text = pods.log(machine, item).read_text(errors="replace")
         try:
             running.seen = Loaded(**json.loads(text.splitlines()[-1]))

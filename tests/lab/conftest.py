@@ -14,7 +14,7 @@ from lab import cluster, site, use
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.site import Options
-from lab.use import Asked, Client
+from lab.use import Client
 
 SERVICES = Path(__file__).with_name("services.yaml")
 NAME = "swlab-test"
@@ -59,11 +59,6 @@ def held_by_sockets(node: Machine) -> int:
     """How many services the open sockets of a node and its pods are known to have asked."""
     rows = json.loads(node.run(str(Path(sys.prefix) / "bin" / "dpctl"), "map", "list", "-o", "json").stdout)
     return next(int(row["used"]) for row in rows if row["name"] == "sock_peers")
-
-
-def is_refused(seen: Asked) -> bool:
-    """Whether it was so at once."""
-    return not seen.names and all("ConnectionRefused" in error for error in seen.errors) and seen.slowest_s < 1
 
 
 def dropped(machine: Machine, reason: str) -> int:

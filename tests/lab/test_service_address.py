@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from lab.use import Client
-from tests.lab.conftest import Echo, dropped, is_refused
+from tests.lab.conftest import Echo, dropped
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -34,7 +34,7 @@ def routed(echo: Echo, family: int, address: str) -> str:
 def test_the_outside_is_refused(echo: Echo, kind: str, family: int, field: str) -> None:
     address, node = address_of(echo, family, field), echo.cluster.site.machine("n3")
     before = dropped(node, "no_service")
-    assert is_refused(echo.outside.ask(kind, address, NO_PORT))
+    assert echo.outside.ask(kind, address, NO_PORT).is_refused
     assert dropped(node, "no_service") == before + 1
 
 
@@ -45,7 +45,7 @@ def test_the_outside_is_refused(echo: Echo, kind: str, family: int, field: str) 
 def test_a_pod_and_a_node_are_refused(echo: Echo, kind: str, family: int, field: str, who: str) -> None:
     asking: Client = echo.asking if who == "a pod" else echo.node("n2")
     before = dropped(asking.machine, "no_service")
-    assert is_refused(asking.ask(kind, echo.services["echo"]["spec"][field][family], NO_PORT))
+    assert asking.ask(kind, echo.services["echo"]["spec"][field][family], NO_PORT).is_refused
     is_at_the_socket = kind == "tcp" and echo.cluster.site.options.socket_lb
     assert dropped(asking.machine, "no_service") == before + (not is_at_the_socket)
 
@@ -56,9 +56,9 @@ def test_all_are_refused_at_a_load_balancers_address(echo: Echo, family: int) ->
     address, node = routed(echo, family, ingress[family]["ip"]), echo.cluster.site.machine("n3")
     before = dropped(node, "no_service")
     for kind in ("tcp", "udp"):
-        assert is_refused(echo.outside.ask(kind, address, NO_PORT))
-        assert is_refused(echo.asking.ask(kind, address, NO_PORT))
-        assert is_refused(echo.node("n2").ask(kind, address, NO_PORT))
+        assert echo.outside.ask(kind, address, NO_PORT).is_refused
+        assert echo.asking.ask(kind, address, NO_PORT).is_refused
+        assert echo.node("n2").ask(kind, address, NO_PORT).is_refused
     assert dropped(node, "no_service") == before + 2, "those outside by n3; the others are refused where they are"
     assert echo.outside.ask("tcp", address, 80).errors == {}, "while its own port is served"
 

@@ -15,7 +15,7 @@ from lab.site import Options
 from lab.use import Client
 from tests.behaviours import shows
 from tests.lab import modes
-from tests.lab.conftest import dropped, is_refused
+from tests.lab.conftest import dropped
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -101,7 +101,7 @@ def ranged(made: Nodes, request: pytest.FixtureRequest) -> Nodes:
 @FAMILIES
 @WHO
 def test_a_cluster_ip_that_no_service_has_is_refused(ranged: Nodes, kind: str, family: int, who: str) -> None:
-    assert is_refused(ranged.asking(who).ask(kind, UNTAKEN[family], 80))
+    assert ranged.asking(who).ask(kind, UNTAKEN[family], 80).is_refused
 
 
 @FAMILIES
@@ -129,7 +129,7 @@ class WithNodePorts:
             seen = asking.ask(kind, address, port, OFTEN)
             assert (seen.names, seen.errors) == (SERVERS, {})
         else:
-            assert is_refused(asking.ask(kind, address, port))
+            assert asking.ask(kind, address, port).is_refused
 
 
 EVERYWHERE, PRIMARY, SOME = "", "primary", "10.99.0.0/24,127.0.0.0/8,fd99::/64,::1/128"
@@ -179,7 +179,7 @@ def test_the_node_finds_node_ports_at_loopback_where_they_are_to_be(
 @FAMILIES
 def test_a_pods_loopback_is_its_own(node_ports: WithNodePorts, kind: str, family: int) -> None:
     port = node_ports.nodes.service["spec"]["ports"][0]["nodePort"]
-    assert is_refused(node_ports.nodes.asking("a pod").ask(kind, LOOPBACK[family], port))
+    assert node_ports.nodes.asking("a pod").ask(kind, LOOPBACK[family], port).is_refused
 
 
 @dataclass(frozen=True, slots=True)
