@@ -19,7 +19,7 @@ from lab.pods import Port
 from lab.site import Options, Site
 
 Say = Callable[[str], None]
-READY_WITHIN_S = 10.0
+READY_WITHIN_S = 60.0  # an interpreter starts, on a machine that is busy
 _APPLIED = ("Service", "EndpointSlice", "Namespace", "BGPPeer", "BGPFilter", "BGPConfiguration", "IPPool", "IPBlock")
 
 

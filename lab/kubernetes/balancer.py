@@ -22,7 +22,7 @@ POOL: dict[str, Any] = {
 
 def prepare(site: Site, kubectl: Kubectl) -> None:
     """Make the pool, and let the host that is no node ask its addresses as one that comes from elsewhere."""
-    kubectl.run("wait", "--for=condition=Established", "crd/loadbalancerpools.sluiceway.io", "--timeout=30s")
+    kubectl.run("wait", "--for=condition=Established", "crd/loadbalancerpools.sluiceway.io", "--timeout=120s")
     kubectl.apply(json.dumps(POOL))
     underlay.move_far(site.outside, site.machine(ROUTER), (FAR4, FAR6), (POOL4, POOL6))
     if site.options.load_balancer == ROUTED:

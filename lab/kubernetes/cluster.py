@@ -17,7 +17,7 @@ from lab.kubernetes.identities import Identities
 from lab.kubernetes.kubectl import Kubectl
 from lab.site import Options, Site
 
-REGISTERED_WITHIN_S = 60.0
+REGISTERED_WITHIN_S = 180.0
 
 PodCidrs = Mapping[str, Networks]  # by the node's name
 
@@ -127,4 +127,4 @@ def pod_cidrs(made: Cluster) -> PodCidrs:
 
 
 def _wait_for_nodes(made: Cluster) -> None:
-    made.kubectl.run("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
+    made.kubectl.run("wait", "--for=condition=Ready", "node", "--all", "--timeout=300s")

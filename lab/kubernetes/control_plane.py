@@ -10,7 +10,7 @@ from lab.kubernetes.kubectl import Kubectl
 from lab.site import Site
 
 ETCD = "http://127.0.0.1:2379"
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 180.0
 
 
 class ClusterError(LabError):

@@ -29,8 +29,8 @@ BIRD = "bird"  # the container
 PEERS = "bgppeers.sluiceway.io"
 NAME = "daemonset/sluiceway-agent"
 SPACE = "--namespace=kube-system"
-ENDED_WITHIN = "--timeout=60s"
-READY_WITHIN = "--timeout=180s"
+ENDED_WITHIN = "--timeout=180s"
+READY_WITHIN = "--timeout=300s"
 
 
 def load(site: Site, artifacts: Artifacts, image: Image) -> None:

@@ -29,4 +29,4 @@ def deploy(kubectl: Kubectl) -> None:
 
 def wait(kubectl: Kubectl) -> None:
     """Return when a name can be asked for."""
-    kubectl.run("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
+    kubectl.run("--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=300s")

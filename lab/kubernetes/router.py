@@ -20,7 +20,7 @@ from typing import Any
 from agent.kube.client import TROUBLE, Client, Refused, connect
 
 PERIOD_S = 0.5
-PATIENCE_S = 1.0
+PATIENCE_S = 5.0
 UPLINK = "eth0"
 
 Routes = Mapping[str, str]  # the rest of the line, by address

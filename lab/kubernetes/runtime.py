@@ -10,7 +10,7 @@ from lab.machine import Machine
 
 SOCKET = "/run/containerd/containerd.sock"
 RUNC = "/usr/sbin/runc"  # Debian's
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
 CONFIG = f"""\
 version = 3
 root = "/var/lib/containerd"
