@@ -19,7 +19,7 @@ from agent.options.mounts import cgroup2, read_mountinfo
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.timeout(300)]
 
-READY_S = 60
+READY_S = 180
 PORT = 9650
 
 # bpffs and sysfs belong to the namespaces they are mounted in; the devices are up before the agent looks
@@ -46,7 +46,7 @@ metadata: {name: web, namespace: default}
 spec: {clusterIPs: [10.96.0.1], clusterIP: 10.96.0.1, type: ClusterIP, ports: [{port: 80, protocol: TCP}]}
 """
 
-PROBE = "import urllib.request, sys; urllib.request.urlopen(sys.argv[1], timeout=5)"
+PROBE = "import urllib.request, sys; urllib.request.urlopen(sys.argv[1], timeout=30)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def node(environment: Path, tmp_path: Path) -> Iterator[Node]:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             process.kill()
             cgroup.rmdir()
