@@ -6,8 +6,9 @@ A longer limit costs nothing where all is well. What must not come is waited for
 import time
 from collections.abc import Callable
 
-# processes start and compile, sessions are tried again later and later, and BIRD's own waits are 120 s
-PATIENCE_S = 180.0
+# processes start and compile, and sessions are tried again later and later; less than BIRD's own waits (120 s), and
+# than the three minutes after which an agent looks at all again
+PATIENCE_S = 100.0
 LOOK_S = 0.05
 
 

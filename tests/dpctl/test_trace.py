@@ -61,4 +61,4 @@ def test_time_is_a_number_of_seconds() -> None:
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "dpctl", "trace", "drops", "--seconds", "0"], check=False)
     assert done.returncode == 2
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 50

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DEVICES = Path("/sys/bus/pci/devices")
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 PINNED_MAC = "02:00:00:00:aa:00"  # of the first VF: its PF has set it before we come
 
 

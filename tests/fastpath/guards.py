@@ -45,7 +45,7 @@ CLOSED = PORT + 1
 FAST = ObjectName("default", "fast")
 HOSTILE = "10.9.0.77"
 OWN_RULES = abi.RULES_FIRST + 100  # a set that no policy of the tests' has
-PATIENCE_S, SOON_S = 30.0, 3.0  # for an answer, and for a device that may still have to come up
+PATIENCE_S, SOON_S = 90.0, 3.0  # for an answer, and for a device that may still have to come up
 GUARDED = ("VF ADD hidden", "VF ADD guarded", "VF ADD moved")  # programs are not on a half-made VF, on it, in the pod
 
 

@@ -16,7 +16,7 @@ from tests.kernels.run import Machine, boot
 META = "linux-image-6.12-amd64"
 GUEST = ".venv/bin/python -m tests.fastpath.guest"  # and the folder that has DPDK
 CARDS = ("52:54:00:00:00:01", "52:54:00:00:00:02")
-TIMEOUT_S = 900.0  # three to four minutes where nobody else computes
+TIMEOUT_S = 1500.0  # three to four minutes where nobody else computes
 MORE = ("igb", "igbvf", "vfio_iommu_type1", "vfio_pci", "macvlan", "ipvlan")
 
 

@@ -28,7 +28,7 @@ OTHER = "192.0.2.100"  # keepalived's address, on a device of the node
 MARK = 7  # of keepalived's: a virtual server without an address
 WHOLE6 = "128.0.0.0"  # of IPv6 a prefix's length, written as the four octets that pyroute2 takes
 MASQUERADED = 0  # linux/ip_vs.h: IP_VS_CONN_F_MASQ
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 SETS = (
     ("KUBE-CLUSTER-IP", socket.AF_INET, "hash:ip,port"),
     ("KUBE-6-CLUSTER-IP", socket.AF_INET6, "hash:ip,port"),

@@ -23,7 +23,7 @@ from tests.kernels import site
 Tried = Callable[[str, Callable[[], None]], list[str]]
 
 POD, BACKEND, NEIGHBOUR = "/run/netns/client", "/run/netns/backend", "/run/netns/outside"
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 SAID = bytes(range(250)) * 200
 PAUSE_S = 0.5
 SCTP_RTOINFO = 0  # linux/sctp.h: how long a packet may take that is answered, initially, at most and at least, in ms

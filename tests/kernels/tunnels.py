@@ -34,7 +34,7 @@ from tests.kernels import site
 FAR_PINS = Path("/sys/fs/bpf/far")
 FAR_POD, FAR_MAC, FAR_DEVICE = "farpod", "02:00:00:00:00:04", "swpfar"
 PORT, SIZE = 8081, 300_000  # bytes, so that GSO packets form
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 PODS = {"near": ("10.1.0.0/16", "fd01::/64"), "far": ("10.2.0.0/16", "fd02::/64")}
 FAR_ADDRESSES = ("10.2.0.2", "fd02::2")
 IPIP, VXLAN = NetworkSettings(Encapsulation.IPIP), NetworkSettings(Encapsulation.VXLAN)

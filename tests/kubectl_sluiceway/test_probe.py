@@ -20,7 +20,7 @@ def port() -> Iterator[int]:
     """Where a probe answers."""
     serving = subprocess.Popen([sys.executable, "-c", SERVE.replace(str(PORT), str(FREE))])
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while ask(["TCP", "127.0.0.1", FREE]) != [""]:
             assert time.monotonic() < deadline
         yield FREE

@@ -14,7 +14,7 @@ FIRST, NOBODYS = 10000, 9
 def main() -> None:
     """Do what is asked."""
     service, port, count, *targets = sys.argv[1:]
-    with socket.create_connection((service, int(port)), timeout=5) as kept, kept.makefile("rb") as answers:
+    with socket.create_connection((service, int(port)), timeout=20) as kept, kept.makefile("rb") as answers:
         answers.readline()
         before = ask(kept, answers)
         sent = sum(send(to, FIRST + n) for to in targets for n in range(int(count)))

@@ -19,7 +19,7 @@ def listing() -> Listing:
     return {kind: frozenset(names()) for kind, names in KINDS.items()}
 
 
-def left_behind(before: Listing, timeout_s: float = 30.0) -> dict[str, list[str]]:
+def left_behind(before: Listing, timeout_s: float = 90.0) -> dict[str, list[str]]:
     """What differs from *before*; the kernel frees programs and namespaces a grace period after their last use."""
     deadline = time.monotonic() + timeout_s
     while True:

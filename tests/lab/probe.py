@@ -12,7 +12,7 @@ import sys
 import threading
 from array import array
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
 LEARNT_S = 0.5
 OVER_MTU = 4000
 SEGMENT = 1000

@@ -1,7 +1,5 @@
 """What tests of BGP share: the router of the site's and what it tells, a Service, and how to ask and wait."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,8 +7,6 @@ import pytest
 from lab import bird
 from lab.machine import Machine
 
-# most takes a second or two; sessions are tried again later and later on a busy machine, and BIRD's own waits are 120 s
-WITHIN_S = 100.0
 BIRD = "/run/sluiceway/bird/bird.ctl"  # a node's
 OUT = ("198.51.100.1", "2001:db8:51::1")  # on the router's loopback, told by BGP alone
 LB = ("203.0.113.10", "2001:db8:203::10")
@@ -54,14 +50,6 @@ spec:
   selector: {app: web}
   ports: [{name: tcp, port: 80, targetPort: 8080}]
 """
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def session(machine: Machine, name: str) -> tuple[list[str], float]:

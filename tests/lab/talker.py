@@ -1,8 +1,8 @@
-"""Talks on one socket with a probe's server until its standard input ends; prints then what it saw. Run as a script.
+"""Talks on one socket with a probe's server until its standard input ends. Run as a script.
 
-talker.py udp ADDRESS PORT    {"seen": as whom the server saw us, in this order, "silent_s": at most without an answer}
+talker.py udp ADDRESS PORT    prints as whom the server sees us, when it changes; {"silent_s": most without an answer}
 talker.py serve PORT ADDRESS...  answers datagrams as a probe does, each under the address that it was sent to
-talker.py tcp ADDRESS PORT    {"end": "alive", or how the connection ended}
+talker.py tcp ADDRESS PORT    prints "ready"; {"end": "alive", or how the connection ended}
 """
 
 import json
@@ -13,7 +13,7 @@ import time
 from typing import NoReturn
 
 EVERY_S = 0.02
-ENDED_S = 5.0
+ENDED_S = 20.0
 
 
 def main() -> None:
@@ -36,9 +36,9 @@ def serve(port: int, addresses: list[str]) -> NoReturn:
             one.sendto(client[0].encode() + b"\n" + data, client)
 
 
-def ready() -> None:
-    """Say that the first answer is there."""
-    sys.stdout.write("ready\n")
+def say(word: str) -> None:
+    """Say it at once: whom the server sees, or that it answers."""
+    sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
 
 
@@ -49,7 +49,7 @@ def is_over() -> bool:
 
 def datagrams(address: str, port: int) -> dict[str, object]:
     """A datagram now and then."""
-    seen: list[str] = []
+    seen = ""
     silent_s, answered = 0.0, time.monotonic()
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect((address, port))
@@ -61,12 +61,11 @@ def datagrams(address: str, port: int) -> dict[str, object]:
             except (TimeoutError, ConnectionRefusedError):
                 continue
             silent_s, answered = max(silent_s, time.monotonic() - answered), time.monotonic()
-            if not seen:
-                ready()
-            if not seen or seen[-1] != client:
-                seen.append(client)
+            if client != seen:
+                say(client)
+            seen = client
             time.sleep(EVERY_S)
-    return {"seen": seen, "silent_s": max(silent_s, time.monotonic() - answered)}
+    return {"silent_s": max(silent_s, time.monotonic() - answered)}
 
 
 def connection(address: str, port: int) -> dict[str, object]:
@@ -74,7 +73,7 @@ def connection(address: str, port: int) -> dict[str, object]:
     with socket.create_connection((address, port), timeout=ENDED_S) as asking:
         file = asking.makefile("rb")
         file.readline()
-        ready()
+        say("ready")
         try:
             while not is_over():
                 asking.sendall(b"hello\n")

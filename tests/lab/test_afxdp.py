@@ -6,7 +6,6 @@ counts what it is given: what policy denies never arrives.
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from lab.machine import Machine
 from lab.use import Client
 from tests.lab.afxdp_client import SEGMENTS
 from tests.lab.conftest import dropped
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -29,7 +29,6 @@ PORT, SERVED = 7000, 70
 RUN, PINS = Path("/run/sluiceway/afxdp"), Path("/sys/fs/bpf/sluiceway/afxdp")
 RIGHTS = "-all,+net_raw,+ipc_lock"
 QUEUES = 2
-KNOWN_S = 20  # in which an agent has a change, on a busy machine
 SERVICE = {
     "kind": "Service",
     "metadata": {"name": "xsk"},
@@ -111,14 +110,6 @@ def ips_of(item: Mapping[str, Any]) -> tuple[str, ...]:
 def pod(made: Cluster, called: str, node: str, **labels: str) -> Client:
     """A pod to ask from."""
     return use.client(made, made.run(called, node, ["sleep", "infinity"], labels=labels))
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + KNOWN_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

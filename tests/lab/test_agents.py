@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from maps import abi, libbpf
 from maps.percpu import PerCpuTable
 from tests.behaviours import shows
 from tests.lab.conftest import OFTEN, Echo
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -24,7 +26,6 @@ FAIL_POINT = "SLUICEWAY_FAIL_AFTER_WRITES"
 MOST_WRITES = 200  # of a start; more means that the fail point does not work
 LEAST = 1000  # datagrams that were sent, so that something was tried
 PACE_S = 0.002  # between them, at least
-KNOWN_S = 20  # in which an agent has a new service
 PACED = """
 import select, socket, sys
 sent = 0
@@ -122,9 +123,8 @@ def test_backends_follow_while_the_agent_lives(echo: Echo) -> None:
     service = echo.cluster.apply(MOVING)[0]
     for names in (("web1",), ("web2", "web3"), ("web3",)):
         move(echo, names)
-        deadline = time.monotonic() + 5
-        while (seen := echo.asking.ask("tcp", service["spec"]["clusterIP"], 80, 30)).names != set(names):
-            assert time.monotonic() < deadline, seen
+        asks = partial(echo.asking.ask, "tcp", service["spec"]["clusterIP"], 80, 30)
+        until(lambda asks=asks, names=names: asks().names == set(names), f"they are not {names}")  # type: ignore[misc]
 
 
 def move(echo: Echo, names: tuple[str, ...]) -> None:
@@ -163,10 +163,13 @@ def restart(lab: Cluster, name: str) -> None:
 
 def until_dropped(node: Machine, context: ExecContext, address: str) -> None:
     """Until the agent has the service."""
-    deadline, before = time.monotonic() + KNOWN_S, silent_drops(node)
-    while silent_drops(node) == before:
-        assert time.monotonic() < deadline
+    before = silent_drops(node)
+
+    def is_dropped() -> bool:
         node.run(sys.executable, "-c", PACED, address, str(PACE_S), context=context)
+        return silent_drops(node) != before
+
+    until(is_dropped)
 
 
 def silent_drops(node: Machine) -> int:

@@ -19,7 +19,8 @@ from lab.machine import Machine
 from lab.manifests import Object
 from lab.site import Options
 from lab.use import Client
-from tests.lab.routers import BIRD, CLUSTER_IPS, LB, OUT, SECRET, SERVICE, TOR, peer, routes, session, unchanged, until
+from tests.lab.routers import BIRD, CLUSTER_IPS, LB, OUT, SECRET, SERVICE, TOR, peer, routes, session, unchanged
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -105,7 +106,7 @@ def test_a_service_is_told_of_by_nodes_with_a_ready_endpoint_and_withdrawn_with_
     routed.delete("ready2", grace_s=0)
     for address in (*LB, *CLUSTER_IPS):
         until(lambda of=address: not routes(tor, of), f"{address} was not withdrawn")  # type: ignore[misc]
-    assert time.monotonic() - began < 10, "bench/routes has about 30 ms"
+    assert time.monotonic() - began < 30, "bench/routes has about 30 ms; graceful restart would keep it for 60 s"
 
 
 POLICY = """

@@ -15,8 +15,9 @@ from lab.machine import Machine
 from lab.site import Options
 from lab.use import Client
 from tests.lab.modes import PORT, addresses, serve
-from tests.lab.routers import peer, routes, say, until
+from tests.lab.routers import peer, routes, say
 from tests.lab.test_bgp_restart import LEAST, numbered
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 

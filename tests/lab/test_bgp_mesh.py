@@ -19,7 +19,8 @@ from lab.machine import Machine
 from lab.manifests import Object
 from lab.site import Options
 from lab.use import Client
-from tests.lab.routers import routes, say, until
+from tests.lab.routers import routes, say
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 

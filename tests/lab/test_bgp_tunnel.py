@@ -12,7 +12,8 @@ from lab.addresses import OUTSIDE, at_once
 from lab.cluster import Cluster
 from lab.machine import Machine
 from lab.site import Options
-from tests.lab.routers import OUT, peer, routes, say, until
+from tests.lab.routers import OUT, peer, routes, say
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 

@@ -32,7 +32,7 @@ RATE, KEPT = 500, 1000  # of each of the two loads: new connections a second, an
 DRAINED_S = 6.0  # longer than a node is without an agent that would hear of it
 SERVES_S = 0.5  # in which CNI is answered
 AGENT_S = 120  # in which one is back
-SAYS_S = 30.0  # in which a load says what it saw, on a busy machine
+SAYS_S = 60.0  # in which a load says what it saw, on a busy machine
 HERE = Path(__file__).parent
 EXCHANGE = [sys.executable, str(HERE / "exchange_links.py")]  # every second, on the third node
 # in turn: as it was, with XDP, with another size of maps (a generation of its own), with both

@@ -16,8 +16,9 @@ from lab.machine import Machine
 from lab.use import Client
 from tests.lab import testpmd
 from tests.lab.conftest import dropped
-from tests.lab.test_afxdp import HERE, PINS, RUN, asked, ips_of, until
+from tests.lab.test_afxdp import HERE, PINS, RUN, asked, ips_of
 from tests.lab.testpmd import Mounted
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel, pytest.mark.fastpath]
 

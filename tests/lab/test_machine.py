@@ -26,7 +26,7 @@ def test_a_daemon_runs_until_its_last_thread_has_ended(echo: Echo) -> None:
     began = time.monotonic()
     machine.daemon("threads", [sys.executable, "-c", FIRST_THREAD_ENDS])
     while machine.daemon_process("threads") is not None:
-        assert time.monotonic() - began < RUNS_S + 10
+        assert time.monotonic() - began < RUNS_S + 60
         time.sleep(0.01)
     assert time.monotonic() - began > RUNS_S
 

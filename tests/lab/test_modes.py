@@ -91,12 +91,12 @@ family = socket.AF_INET6 if ":" in what else socket.AF_INET
 def asking():
     one = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    one.settimeout(1)
+    one.settimeout(3)
     one.bind(("", int(words[0])))
     return one
 shared = asking() if kind == "udp" else None
 for port in ports:
-    for _ in range(50):
+    for _ in range(500):
         one = shared or asking()
         try:
             if kind == "tcp":

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lab.manifests import Object
 from lab.pods import Port
 from lab.site import Options
 from lab.use import Client
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -131,13 +131,12 @@ def test_megabytes_go_both_ways(lab: Tunnelled, where: str, family: int) -> None
 
 def _wait(log: Path, word: str) -> str:
     """What the log says when it has a line more than the one that begins it."""
-    deadline, text = time.monotonic() + 5, ""
-    while time.monotonic() < deadline:
-        text = log.read_text() if log.exists() else ""
-        if (word in text) if word.strip() else text.count("\n") > 1:
-            return text
-        time.sleep(0.02)
-    raise AssertionError(f"nothing more than {text!r}")
+
+    def text() -> str:
+        return log.read_text() if log.exists() else ""
+
+    until(lambda: (word in text()) if word.strip() else text().count("\n") > 1, lambda: f"nothing more than {text()!r}")
+    return text()
 
 
 def _ips(item: Object) -> list[str]:

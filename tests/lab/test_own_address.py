@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from lab import use
 from lab.machine import Machine
 from lab.use import Client
 from tests.lab.conftest import Echo
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -58,7 +58,7 @@ import socket, sys
 source, target = sys.argv[2:]
 family = socket.AF_INET6 if ":" in source else socket.AF_INET
 with socket.socket(family, socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM) as asking:
-    asking.settimeout(3)
+    asking.settimeout(15)
     asking.bind((source, 0))
     asking.connect((target, 80))
     asking.send(b"x\\n")
@@ -101,14 +101,14 @@ def change(node: Machine, how: str, addresses: list[str]) -> None:
     """Give the node's lo the addresses, or take them; returns when its agent has seen it."""
     for address in addresses:
         node.run("ip", "address", how, f"{address}/{128 if ':' in address else 32}", "dev", "lo")
-    deadline = time.monotonic() + 10
     dpctl = str(Path(sys.prefix) / "bin" / "dpctl")
-    while True:
+
+    def is_seen() -> bool:
         rows = json.loads(node.run(dpctl, "endpoint", "list", "-o", "json").stdout)
         known = {row["address"] for row in rows}
-        if known.isdisjoint(addresses) if how == "del" else known.issuperset(addresses):
-            return
-        assert time.monotonic() < deadline
+        return known.isdisjoint(addresses) if how == "del" else known.issuperset(addresses)
+
+    until(is_seen)
 
 
 @contextmanager

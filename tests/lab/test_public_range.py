@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from lab import agents
+from lab.use import SILENT_S
 from tests.lab.conftest import BACKENDS, Echo
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
@@ -31,7 +32,7 @@ def test_an_external_ip_is_served_in_a_range_alone(echo_again: Echo) -> None:
     four, six = echo_again.services["echo"]["spec"]["externalIPs"]
     restart(echo_again, [STRICT, f"--service-external-ip-range={four}/32", f"--loadbalancer-ip-range={six}/128"])
     assert asking.ask("tcp", four, 80, 5).names <= BACKENDS
-    assert asking.ask("tcp", six, 80).errors
+    assert asking.ask("tcp", six, 80, patience_s=SILENT_S).errors
     assert asking.ask("tcp", echo_again.ips("echo")[1], 80, 5).names <= BACKENDS
     restart(echo_again, [STRICT, f"--service-external-ip-range={four}/32,{six}/64"])
     seen = asking.ask("tcp", six, 80, 5)

@@ -1,6 +1,5 @@
 """A pod that routes for others: their packets pass while its Namespace allows it, to pods, services, nodes, outside."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from lab.addresses import at_once
 from lab.manifests import Object
 from lab.use import Client
 from tests.lab.conftest import BACKENDS, OFTEN, Echo
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -20,7 +20,6 @@ RANGES = "10.200.0.0/16, fd00:200::/64"
 ROUTED, ALLOWED = "sluiceway.io/routed-ranges", "sluiceway.io/allowed-routed-ranges"
 KINDS = pytest.mark.parametrize("kind", ["tcp", "udp"])
 FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest.param(1, id="ipv6")])
-WITHIN_S = 5.0
 
 
 def allow(echo: Echo, ranges: str) -> None:
@@ -38,14 +37,16 @@ def annotated(echo: Echo, item: Object, ranges: str) -> None:
 
 def await_ranges(echo: Echo, *, there: bool) -> None:
     """Until n1's maps have the ranges, or have them no more; and the kernel its routes."""
-    machine, deadline = echo.cluster.site.machine("n1"), time.monotonic() + WITHIN_S
-    while time.monotonic() < deadline:
-        routes = machine.run("ip", "route", "show", "10.200.0.0/16").stdout
-        routes6 = machine.run("ip", "-6", "route", "show", "fd00:200::/64").stdout
-        if (bool(routes), bool(routes6)) == (there, there):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"ranges {'did not come' if there else 'stayed'}")
+    machine = echo.cluster.site.machine("n1")
+
+    def are_there() -> set[bool]:
+        found = (
+            machine.run("ip", "route", "show", "10.200.0.0/16"),
+            machine.run("ip", "-6", "route", "show", "fd00:200::/64"),
+        )
+        return {bool(routes.stdout) for routes in found}
+
+    until(lambda: are_there() == {there}, f"ranges {'did not come' if there else 'stayed'}")
 
 
 @contextmanager
@@ -166,7 +167,7 @@ def test_without_leave_nothing_of_it_passes_and_with_leave_it_does_again(
     withdraw(echo, routed[2])
     await_ranges(echo, there=False)
     for address in target:
-        assert behind.ask("tcp", address, use.SERVER_PORT).answers == {}
+        assert behind.ask("tcp", address, use.SERVER_PORT, patience_s=use.SILENT_S).answers == {}
     allow(echo, RANGES)
     annotated(echo, routed[2], RANGES)
     await_ranges(echo, there=True)

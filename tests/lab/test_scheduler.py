@@ -3,9 +3,8 @@
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -17,6 +16,7 @@ from lab import agents
 from lab.use import Client
 from tests.behaviours import shows
 from tests.lab.conftest import BACKENDS, Echo
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -24,7 +24,6 @@ FAMILIES = pytest.mark.parametrize("family", [pytest.param(0, id="ipv4"), pytest
 WHO = pytest.mark.parametrize("who", ["a pod", "the node"])
 KINDS = pytest.mark.parametrize("kind", ["tcp", "udp"])
 NUMBERS = count(1)
-KNOWN_S = 15  # in which the agent has a change, and conntrack GC has counted
 SERVICE = """
 kind: Service
 metadata:
@@ -48,7 +47,7 @@ for line in sys.stdin:
     names = []
     for _ in range(int(line)):
         asking = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
-        asking.settimeout(5)
+        asking.settimeout(15)
         if kind == "tcp":
             asking.connect((address, 80))
             names.append(asking.makefile().readline().strip())
@@ -107,7 +106,7 @@ class Shared:
                 (row["scheduler"], row["weight"]) == (scheduler, wanted.get(self._name(row), 1)) for row in rows
             )
 
-        wait_for(is_known)
+        until(is_known)
         found: list[str] = service["spec"]["clusterIPs"]
         return found
 
@@ -138,14 +137,6 @@ def _service(echo: Echo) -> Iterator[Shared]:
     called = f"shared-{next(NUMBERS)}"
     yield Shared(echo, called)
     echo.cluster.remove("Service", called)
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Return when it is so."""
-    deadline = time.monotonic() + KNOWN_S
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def asking_of(echo: Echo, who: str) -> Client:
@@ -183,7 +174,7 @@ def test_who_has_fewest_open_is_given_the_next(echo: Echo, service: Shared, who:
         service.now("lc")
         assert sockets.open(8) == {"web1": 4, "web2": 4}
         run = counting_run(echo)
-        wait_for(lambda: counting_run(echo) > run + 1)
+        until(lambda: counting_run(echo) > run + 1)
         assert service.open(kind, family) == dict.fromkeys(BACKENDS, 6), "conntrack GC counts the same"
 
 
@@ -211,7 +202,7 @@ def test_a_connection_that_is_closed_counts_no_more_when_it_is_counted_again(ech
         with holding(echo_tc.asking, "tcp", address) as sockets:
             sockets.open(9)
             assert service.open("tcp", family).total() == 9
-        wait_for(lambda: service.open("tcp", family).total() == 0)  # noqa: B023  called here
+        until(lambda: service.open("tcp", family).total() == 0)  # noqa: B023  called here
 
 
 @pytest.mark.timeout(300)
@@ -223,18 +214,18 @@ def test_counts_outlive_the_agent_and_its_maps(echo: Echo, service: Shared) -> N
         with holding(echo.asking, "tcp", address) as leaving:
             leaving.open(6)
             agents.kill(node)
-        wait_for(lambda: service.open("tcp", 0).total() == 6)
+        until(lambda: service.open("tcp", 0).total() == 6)
         agents.start_again(node, flags=["--max-services=1000"])
         try:
             agents.wait(node)
-            wait_for(lambda: service.open("tcp", 0) == dict.fromkeys(BACKENDS, 2))
+            until(lambda: service.open("tcp", 0) == dict.fromkeys(BACKENDS, 2))
             assert set(kept.open(3).values()) == {1}
         finally:
             agents.kill(node)
             agents.start_again(node)
             agents.wait(node)
-        wait_for(lambda: service.open("tcp", 0) == dict.fromkeys(BACKENDS, 3))
-    wait_for(lambda: service.open("tcp", 0).total() == 0)
+        until(lambda: service.open("tcp", 0) == dict.fromkeys(BACKENDS, 3))
+    until(lambda: service.open("tcp", 0).total() == 0)
 
 
 @KINDS
@@ -256,10 +247,10 @@ def test_affinity_comes_and_goes_on_a_live_service(echo: Echo, service: Shared, 
     with holding(echo.asking, kind, address) as sockets:
         assert len(sockets.open(6)) == 3
         service.now("rr", affinity="ClientIP")
-        wait_for(lambda: len(sockets.open(3)) == 1)
+        until(lambda: len(sockets.open(3)) == 1)
         assert len(sockets.open(6)) == 1
         service.now("rr")
-        wait_for(lambda: len(sockets.open(3)) == 3)
+        until(lambda: len(sockets.open(3)) == 3)
 
 
 # from a raw socket, which no hook sees: the packet is the first thing that does; prints who answers the bound ones
@@ -269,7 +260,7 @@ address, count = sys.argv[1], int(sys.argv[2])
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 for _ in range(count):
     with socket.socket(family, socket.SOCK_DGRAM) as bound, socket.socket(family, socket.SOCK_RAW, 17) as raw:
-        bound.settimeout(5)
+        bound.settimeout(15)
         bound.bind(("", 0))
         if family == socket.AF_INET6:
             raw.setsockopt(socket.IPPROTO_IPV6, 7, 6)  # IPV6_CHECKSUM: at this offset, by the kernel

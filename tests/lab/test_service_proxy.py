@@ -3,8 +3,7 @@
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -19,17 +18,17 @@ from lab.manifests import Object
 from lab.site import Options
 from lab.use import Client
 from tests.lab import modes
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 IPV6_BITS = 128
-KNOWN_S = 20  # in which agents have a change
 BEYOND = ("198.18.0.1", "2001:db8:18::1")  # an endpoint that is in no cluster
 MASQUERADED = "0x4000"
 CONNECT = """
 import socket, sys
 with socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET) as asking:
-    asking.settimeout(0.5)
+    asking.settimeout(2)
     print(str(asking.connect_ex((sys.argv[1], 80)) == 0).lower())
 """
 SHORT = (sys.executable, "-c", CONNECT)
@@ -168,11 +167,3 @@ def test_policy_judges_whom_the_other_proxy_chose(proxied: Proxied) -> None:
 def is_denied(proxied: Proxied, wanted: set[str]) -> bool:
     """Whether the pod is answered by none of these services and all of the others, in both families."""
     return all(proxied.answered(service) == [service not in wanted] * 2 for service in ("at-n1", "at-n2", "beyond"))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Until it does."""
-    deadline = time.monotonic() + KNOWN_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -12,6 +12,7 @@ from lab.pods import Port
 from lab.use import Client
 from tests.behaviours import shows
 from tests.lab.conftest import BACKENDS, Echo, held_by_sockets
+from tests.patience import PATIENCE_S, until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
@@ -29,9 +30,7 @@ def ways(asking: Client, address: str, port: int, other: str) -> dict[str, objec
 
 def await_answer(asking: Client, address: str) -> None:
     """Return when the agent there has heard of the service's first endpoint."""
-    deadline = time.monotonic() + 10
-    while not asking.ask("udp", address, 80).names:
-        assert time.monotonic() < deadline
+    until(lambda: asking.ask("udp", address, 80, patience_s=use.SILENT_S).names, "the agent has not heard of it")
 
 
 @FAMILIES
@@ -106,7 +105,7 @@ import socket, sys
 address, port = sys.argv[1], int(sys.argv[2])
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 with socket.create_server((address, port), family=family) as own, socket.socket(family) as asking:
-    asking.settimeout(3)
+    asking.settimeout(15)
     asking.connect((address, port))
     connection, _ = own.accept()
     connection.sendall(b"myself")
@@ -136,7 +135,7 @@ family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 with socket.socket(family, socket.SOCK_DGRAM) as asking:
     while asking.connect_ex((sys.argv[1], 80)):
         time.sleep(0.05)  # the node does not know the endpoint yet
-    asking.settimeout(0.2)
+    asking.settimeout(0.5)
     before = None
     while True:
         try:
@@ -167,7 +166,7 @@ family = socket.AF_INET6 if ":" in address else socket.AF_INET
 with socket.socket(family, socket.SOCK_DGRAM) as asking:
     if way == "connected":
         asking.connect((address, 80))
-    asking.settimeout(0.2)
+    asking.settimeout(0.5)
     before, silent = None, 0
     while True:
         try:
@@ -184,7 +183,7 @@ with socket.socket(family, socket.SOCK_DGRAM) as asking:
 
 def told(asking: Client, called: str, names: list[str]) -> list[str]:
     """What the daemon has printed, when it is as much as *names* have, or after long."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while (found := asking.machine.log_tail(called).split()) != names and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
@@ -254,7 +253,7 @@ try:
         asking = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
             asking.setsockopt(socket.SOL_SOCKET, option, 1)
-        asking.settimeout(3)
+        asking.settimeout(15)
         asking.bind(("", 23456))
         asking.connect(target)
         sockets.append(asking)
@@ -276,9 +275,9 @@ def test_one_port_asks_a_service_and_its_backend_itself(echo: Echo, family: int,
     try:
         asking = echo.asking
         targets = [(service["spec"]["clusterIPs"][family], 80), (pod["status"]["podIPs"][family]["ip"], 8080)]
-        deadline = time.monotonic() + 20  # the node takes its time to hear of the endpoint
-        while asking.ask(kind, *targets[0]).names != {"single1"} and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(
+            lambda: asking.ask(kind, *targets[0], patience_s=use.SILENT_S).names == {"single1"}
+        )  # the node hears of it
         words = [str(word) for target in (targets if first == "the service" else targets[::-1]) for word in target]
         done = asking.machine.run(sys.executable, "-c", SAME_PORT, kind, *words, context=asking.context)
         # where the hook gives the socket its backend, the kernel itself has two connections that are one
@@ -298,9 +297,9 @@ for line in (["link", "set", "lo", "up"], ["address", "add", address + bits[0], 
     subprocess.run(["ip", *line], check=True)
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 with socket.create_server((address, 80), family=family) as own, socket.socket(family) as asking:
-    asking.settimeout(3)
-    own.settimeout(3)
-    for _ in range(300):  # a new namespace has its routes of IPv6 a moment later
+    asking.settimeout(15)
+    own.settimeout(15)
+    for _ in range(3000):  # a new namespace has its routes of IPv6 a moment later
         if not asking.connect_ex((address, 80)):
             break
         time.sleep(0.01)

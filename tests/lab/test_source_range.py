@@ -1,19 +1,18 @@
 """loadBalancerSourceRanges on the wire: pods, nodes and outsiders in the ranges are served, and nobody else."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lab.use import Asked, Client
 from tests.lab.conftest import BACKENDS, Echo
+from tests.patience import until
 
 pytestmark = [pytest.mark.netns, pytest.mark.kernel]
 
 ADDRESSES = ("192.0.2.82", "2001:db8::82")
-KNOWN_S = 20  # in which agents have a change
 # of the four two, as who is not served waits for seconds; tests/bpf has each
 WAYS = pytest.mark.parametrize(
     ("kind", "family"), [pytest.param("tcp", 0, id="tcp-ipv4"), pytest.param("udp", 1, id="udp-ipv6")]
@@ -38,13 +37,6 @@ def ranged(echo: Echo, ranges: list[str]) -> None:
         "status": {"loadBalancer": {"ingress": [{"ip": address} for address in ADDRESSES]}},
     }
     echo.cluster.apply(json.dumps(service))
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + KNOWN_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def is_served(found: Asked) -> bool:

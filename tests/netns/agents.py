@@ -207,7 +207,7 @@ class Node:
 def get(page: str) -> str:
     """A page of the agent in this namespace."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:9650/{page}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:9650/{page}", timeout=30) as answer:
             return str(answer.read().decode().strip())
     except OSError as error:
         return str(error)

@@ -17,12 +17,13 @@ from lab.kubernetes import build
 from tests.netns.agents import READY_S, Node
 from tests.netns.cnitool import OURS, Tool
 from tests.netns.pods import CLUSTER6, Answer, Runtime
+from tests.patience import PATIENCE_S
 
 PROBE = Path(__file__).parent.parent / "lab/probe.py"
 PORTS = (8080, 9090)
 PORT_KEYS = ("ifindex", "ifname", "address", "mtu", "operstate")
 DENIED_S = 1.0
-SETTLE_S = 20.0
+SETTLE_S = PATIENCE_S
 FAR, FAR6 = "192.0.2.9", "2001:db8::9"
 ASK = """
 import socket, sys

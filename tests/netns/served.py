@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from tests.netns.bridged import DENIED_S, SETTLE_S, BridgedNode
 
 NODE_PORT, CHECK_PORT = 30080, 30900
-SERVED_S = 10.0  # within which an answer comes that is to come
+SERVED_S = 20.0  # within which an answer comes that is to come
 NODE_AT = ("192.0.2.1", "2001:db8::1")
 CLUSTER_IPS = {"here": ("10.96.0.10", "fd00:10:96::10"), "there": ("10.96.0.20", "fd00:10:96::20")}
 EXTERNAL = {"here": ("198.51.100.10", "2001:db8:e::10"), "there": ("198.51.100.20", "2001:db8:e::20")}

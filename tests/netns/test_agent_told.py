@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tests.agent.watch.api_server import kubeconfig
 from tests.netns.agents import READY_S, Node
 from tests.netns.listing import listing, settled, sysctls
 from tests.netns.started import node, services
+from tests.patience import until
 
 __all__ = ["node"]
 
@@ -24,9 +23,8 @@ def test_what_the_agent_cannot_use_is_told_by_dpctl_also_when_it_is_dead(node: N
     node.run("sysctl", "-q", "-w", "net.ipv4.ip_local_port_range=1024 65535")
     process = node.start()
     node.wait_ready()
-    deadline = time.monotonic() + 5
-    while not (told := [row for row in node.status() if row["about"] == "problem"]) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: any(row["about"] == "problem" for row in node.status()), "nobody is told")
+    told = [row for row in node.status() if row["about"] == "problem"]
     process.kill()
     process.wait()
     node.running.remove(process)
@@ -40,13 +38,6 @@ def test_what_the_agent_cannot_use_is_told_by_dpctl_also_when_it_is_dead(node: N
     with node.agent_runs():
         pass
     assert "problem" not in {row["about"] for row in node.status()}, "the last word of an agent that ends"
-
-
-def _until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + READY_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 BAD = """
@@ -73,9 +64,9 @@ def test_an_object_that_cannot_be_used_is_a_problem_and_touches_nothing_else(nod
         assert {str(key.addr.ipv4_mapped) for key in services(node)} == {"10.96.0.10", "10.96.0.21"}
         assert (node.health("livez"), node.health("readyz")) == ("ok", "ok")
         bad = {f"kube-system/{'a' * 180}", "alias.yaml", "deep.yaml"}
-        _until(lambda: {name for name, _ in node.problems()} == bad, "each of the bad ones is told, and no other")
+        until(lambda: {name for name, _ in node.problems()} == bad, "each of the bad ones is told, and no other")
         (manifests / "late.yaml").write_text(BAD.format(name="late", address="10.96.0.22"))
-        _until(lambda: len(services(node)) == 3, "a later change is applied")
+        until(lambda: len(services(node)) == 3, "a later change is applied")
 
 
 def test_a_second_agent_on_the_same_pins_says_so_and_exits(node: Node) -> None:
@@ -161,10 +152,7 @@ def test_a_folder_of_the_plugins_that_cannot_be_written_is_a_problem_of_the_node
     (node.root / "conf").rmdir()
     (node.root / "conf").touch()
     with node.agent_runs():
-        deadline = time.monotonic() + READY_S
-        while node.problems() != {("n1", "--cni-conf-dir")}:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: node.problems() == {("n1", "--cni-conf-dir")})
     (node.root / "conf").unlink()
 
 

@@ -11,10 +11,10 @@ import yaml
 from agent.bgp.keeper import CONFIG, FOLDER, SOCKET
 from agent.netlink import netns as namespace
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
-from tests.netns.agents import READY_S, Node
+from tests.netns.agents import Node
 from tests.netns.listing import programs
-from tests.netns.test_announce import until
 from tests.netns.test_rights import NODE, Right, used
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 CHART = Path(__file__).resolve().parents[1] / "build/chart/router/rendered.yaml"
@@ -73,17 +73,17 @@ def test_alone_it_writes_their_status_and_uses_all_rights_of_bgp(node: Node, api
     alone = ("--router=on", "--network=chained", "--network-policy=off", "--service-proxy=off")
     process = node.start_with_api(kubeconfig(node.root, api.port), *alone)
     folder = node.root / "run" / FOLDER
-    until((folder / CONFIG).exists, READY_S)
+    until((folder / CONFIG).exists)
     argv = [*node.inside, "bird", "-f", "-R", "-c", str(folder / CONFIG), "-s", str(folder / SOCKET)]
     bird = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: "nodes" in api.objects[f"{PEERS}/tor"].get("status", {}), READY_S)
+        until(lambda: "nodes" in api.objects[f"{PEERS}/tor"].get("status", {}))
         (entry,) = api.objects[f"{PEERS}/tor"]["status"]["nodes"].items()
         assert entry[0] == "n1"
         assert entry[1]["state"] == "Down"
-        until(lambda: [*accepted(api)] == [("True", 1), ("True", 2), ("False", 3)], READY_S)
+        until(lambda: [*accepted(api)] == [("True", 1), ("True", 2), ("False", 3)])
         assert api.objects[f"{FILTERS}/f"]["status"]["peers"] == ["tor"]
-        until(lambda: {one.granted for one in _used(api)} == {*granted()}, READY_S)
+        until(lambda: {one.granted for one in _used(api)} == {*granted()})
         assert programs(node) == []
     finally:
         bird.kill()

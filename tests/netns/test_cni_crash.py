@@ -166,7 +166,7 @@ def _fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
-@pytest.mark.timeout(60 + PAIRS)
+@pytest.mark.timeout(600 + PAIRS)
 def test_agents_that_are_killed_again_and_again_leak_nothing(node: Node, runtime: Runtime) -> None:
     """Several pods come and go without a pause, under one agent after the other; addresses are used many times over."""
     churn = _Churn(runtime, PAIRS)

@@ -9,11 +9,11 @@ import pytest
 
 from agent.netlink import netns as namespace
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
-from tests.netns.agents import READY_S, Node
+from tests.netns.agents import Node
 from tests.netns.listing import listing, programs, sysctls
-from tests.netns.test_announce import until
 from tests.netns.test_rights import NODE, POOL, POOLS, service
 from tests.netns.test_rights import SERVICES as SERVICES_PATH
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -74,7 +74,7 @@ def test_allocating_load_balancers_addresses_alone_leaves_the_node_as_it_is(node
     before, there = listing(node), {*node.root.rglob("*")}
     try:
         agent = node.start_with_api(config, CHAINED, NO_POLICY, NO_SERVICES, "--loadbalancer-pools=on")
-        until(lambda: api.objects[path]["status"]["loadBalancer"] != {}, READY_S)
+        until(lambda: api.objects[path]["status"]["loadBalancer"] != {})
         node.wait_ready()
         serving, files = listing(node), {*node.root.rglob("*")}
         node.end(agent)

@@ -17,7 +17,8 @@ from agent.watch.decode.ip_pool import IP_POOL_KIND
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Runtime
-from tests.netns.test_network import DEBIAN, TRY_LATER, addresses, asks, definition, links, until
+from tests.netns.test_network import DEBIAN, TRY_LATER, addresses, asks, definition, links
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 

@@ -4,8 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import pytest
 
 from agent.model.network import NETWORKS
 from agent.pods.network_record import FOLDER
-from tests.netns.agents import READY_S, Node
+from tests.netns.agents import Node
 from tests.netns.pods import CLUSTER6, Runtime, conf
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -163,14 +163,6 @@ def records(node: Node) -> list[Path]:
 def statuses(node: Node) -> list[list[dict[str, Any]]]:
     """What would be written to pods."""
     return [json.loads(json.loads(path.read_text())["status"]) for path in records(node)]
-
-
-def until(holds: Callable[[], bool], what: str | Callable[[], str]) -> None:
-    """Wait for what comes by itself; *what* is said where it does not."""
-    deadline = time.monotonic() + READY_S
-    while not holds():
-        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
-        time.sleep(0.02)
 
 
 def is_clean(node: Node, runtime: Runtime) -> bool:

@@ -22,9 +22,9 @@ from tests.netns.test_network import (
     links,
     make,
     records,
-    until,
     write,
 )
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 

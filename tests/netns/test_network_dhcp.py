@@ -12,7 +12,8 @@ import pytest
 
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import CLUSTER6, Runtime
-from tests.netns.test_network import DEBIAN, TRY_LATER, addresses, asks, definition, flags, links, records, until, write
+from tests.netns.test_network import DEBIAN, TRY_LATER, addresses, asks, definition, flags, links, records, write
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 

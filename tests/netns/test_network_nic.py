@@ -21,8 +21,9 @@ from agent.pods import fail_points
 from agent.pods.nic.record import FOLDER
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import CLUSTER6, Runtime
-from tests.netns.test_network import addresses, asks, definition, flags, links, records, until, write
+from tests.netns.test_network import addresses, asks, definition, flags, links, records, write
 from tests.netns.test_network_own import counted, dpctl, pod_object, reaches
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 

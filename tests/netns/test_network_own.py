@@ -34,9 +34,9 @@ from tests.netns.test_network import (
     make,
     records,
     statuses,
-    until,
     write,
 )
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 

@@ -18,8 +18,9 @@ import pytest
 from tests.netns.agents import Node
 from tests.netns.listing import settled
 from tests.netns.pods import Runtime
-from tests.netns.test_network import asks, definition, definitions, flags, is_clean, links, make, records, until, write
+from tests.netns.test_network import asks, definition, definitions, flags, is_clean, links, make, records, write
 from tests.netns.test_network_own import OURS
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.fastpath, pytest.mark.timeout(1800)]
 

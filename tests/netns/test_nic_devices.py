@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from agent.pods.nic.nics import Nics
 from agent.pods.nic.record import nic_journal
 from agent.pods.nic.request import NicRequest
 from tests.agent.pods.vf.vf_card import FakeIpam, FakeLoop, FakePrograms
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -122,10 +122,7 @@ def test_a_device_that_can_be_in_no_other_namespace_stays_as_it_is(world: World)
 
 @pytest.mark.parametrize("spec", [pytest.param(MOVED, id="host-device"), pytest.param(PASSTHRU, id="passthru")])
 def test_routes_that_the_kernel_makes_of_itself_are_no_reason(world: World, spec: NicSpec) -> None:
-    deadline = time.monotonic() + 10
-    while "fe80::/64" not in ip(NODE, "-6 route"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: "fe80::/64" in ip(NODE, "-6 route"))
     assert world.agent().add(request(spec)).interface == "net1"
 
 
@@ -273,12 +270,8 @@ def test_a_master_that_is_gone_is_told_and_the_addresses_stay_the_pods(world: Wo
 
 def test_a_router_on_the_link_does_not_set_the_mtu(world: World) -> None:
     world.agent().add(request(MACVLAN))
-    deadline = time.monotonic() + 10
-    while inside_of(OUTSIDE, "python3", "-c", ADVERTISE) is None or not advertised(
-        ONE
-    ):  # a link has no address at first
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    # a link has no address at first
+    until(lambda: inside_of(OUTSIDE, "python3", "-c", ADVERTISE) is not None and advertised(ONE))
     assert inside_of(ONE, "cat", "/proc/sys/net/ipv6/conf/net1/mtu") == "1500"
 
 

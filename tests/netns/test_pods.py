@@ -23,6 +23,7 @@ from maps.table import Table
 from tests.behaviours import shows
 from tests.netns.agents import CLUSTER, Node
 from tests.netns.pods import CLUSTER6, Runtime
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -54,7 +55,7 @@ ASK = """
 import socket, sys
 kind = socket.SOCK_STREAM if sys.argv[1] == "TCP" else socket.SOCK_DGRAM
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET, kind)
-s.settimeout(2)
+s.settimeout(20)
 if len(sys.argv) > 4:
     s.bind((sys.argv[4], 0))
 try:
@@ -65,21 +66,24 @@ except OSError as error:
     print(type(error).__name__)
 """
 SEND = """
-import socket, sys, time
-v4, v6, to4, to6, number, pause_s = sys.argv[1:]
+import select, socket, sys
+v4, v6, to4, to6, pause_s = sys.argv[1:]
 senders = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
 targets = ((to4, 9), (to6, 9))
 for sender, own in zip(senders, (v4, v6)):
     sender.bind((own, 0))
-for i in range(int(number)):
-    senders[i % 2].sendto(b"x", targets[i % 2])
-    time.sleep(float(pause_s))
+sent = 0
+while not select.select([sys.stdin], [], [], float(pause_s))[0]:
+    senders[sent % 2].sendto(b"x", targets[sent % 2])
+    sent += 1
+print(sent)
 """
 NODE_ADDRESSES = ("192.0.2.1", "2001:db8::1")
 ANY_ADDRESS = ("0.0.0.0", "::")
 FORGED = ("10.99.9.9", "fd99::9")
-# datagrams and seconds between them, for more than four seconds
-PACED, DENSE = (4000, 0.001), (25000, 0.0001)
+PACED_S, DENSE_S = 0.001, 0.0001  # between datagrams
+LEAST = 100  # of them
+SENDS_ON_S = 2.0  # when the programs have moved
 
 
 @pytest.fixture
@@ -132,12 +136,10 @@ def _forged_drops(node: Node) -> int:
     return found.packets
 
 
-def _send(
-    netns: str, sources: Sequence[str], targets: Sequence[str], pace: tuple[int, float]
-) -> subprocess.Popen[bytes]:
-    """Sends datagrams of both families in turns."""
-    argv = [*sources, *targets, *map(str, pace)]
-    return subprocess.Popen([*_inside(netns), sys.executable, "-c", SEND, *argv])
+def _send(netns: str, sources: Sequence[str], targets: Sequence[str], pause_s: float) -> "subprocess.Popen[str]":
+    """Sends datagrams of both families in turns until its input ends; prints how many."""
+    argv = [*_inside(netns), sys.executable, "-c", SEND, *sources, *targets, str(pause_s)]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _unasked(netns: str) -> int:
@@ -259,14 +261,15 @@ def test_a_pods_programs_move_to_tcx_and_meet_every_packet_once_meanwhile(node: 
             _in(pod, "ip", "addr", "add", address, "dev", "lo", *at_once(address))
         before, unasked = _forged_drops(node), _unasked(pod)
         own = [ip["address"].partition("/")[0] for ip in result["ips"]]
-        senders = _send(pod, FORGED, NODE_ADDRESSES, PACED), _send(node.name, ANY_ADDRESS, own, DENSE)
+        senders = _send(pod, FORGED, NODE_ADDRESSES, PACED_S), _send(node.name, ANY_ADDRESS, own, DENSE_S)
         with senders[0], senders[1]:
             pins = [node.pins / f"links/{name}-{ifindex}" for name in POD]
-            while senders[0].poll() is None and not all(pin.exists() for pin in pins):
-                time.sleep(0.02)
+            until(lambda: all(pin.exists() for pin in pins))
+            time.sleep(SENDS_ON_S)
             assert [sender.poll() for sender in senders] == [None, None], "they sent all the while"
-        assert _forged_drops(node) - before == PACED[0]
-        assert _unasked(pod) - unasked == DENSE[0]
+            paced, dense = (int(sender.communicate("")[0]) for sender in senders)
+        assert _forged_drops(node) - before == paced > LEAST
+        assert _unasked(pod) - unasked == dense > LEAST
         assert not node.run("tc", "filter", "show", "dev", device, "ingress")
         assert runtime.call("DEL", pod) == (0, {})
         assert runtime.left() == {}

@@ -2,15 +2,15 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.kernel.kube_proxy import alive
 from agent.netlink import netns as namespace
-from tests.netns.agents import READY_S, Node
+from tests.netns.agents import Node
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 
@@ -51,14 +51,6 @@ def answers(node: Node) -> bool:
     """Whether what stands for kube-proxy is there."""
     with namespace.inside(f"/run/netns/{node.name}"):
         return bool(alive.sign())
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Until it does."""
-    deadline = time.monotonic() + READY_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_rules_go_once_the_agent_serves_and_kube_proxy_has_ended(node: Node) -> None:

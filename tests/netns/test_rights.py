@@ -25,8 +25,8 @@ from agent.watch.decode.ip_pool import IP_POOL_KIND
 from tests.agent.kube.lease_server import LeaseServer, kubeconfig
 from tests.netns.agents import READY_S, Node
 from tests.netns.pods import Runtime
-from tests.netns.test_announce import until
 from tests.netns.test_network import asks
+from tests.patience import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.netns]
 MANIFESTS = Path(__file__).resolve().parents[2] / "deploy" / "manifests"
@@ -161,10 +161,10 @@ def event_counts_on(node: Node, api: LeaseServer) -> None:
     with namespace.inside(f"/run/netns/{node.name}"):
         events.start()
     events.no_address(pod, "", "podCIDR is used up")
-    until(lambda: any(path.startswith("/api/v1/namespaces/default/events/web-0") for path in api.objects), READY_S)
+    until(lambda: any(path.startswith("/api/v1/namespaces/default/events/web-0") for path in api.objects))
     now[0] += QUIET_S
     events.no_address(pod, "", "podCIDR is used up")
-    until(lambda: any(method == "PATCH" and "/events/web-0" in path for method, path in api.asked), READY_S)
+    until(lambda: any(method == "PATCH" and "/events/web-0" in path for method, path in api.asked))
     events.end()
     events.join()
 
@@ -182,8 +182,8 @@ def a_pod_has_a_network(node: Node, api: LeaseServer, runtime: Runtime) -> None:
     assert "nor the pools that it asks for" in str(runtime.call("ADD", pod))
     with api.lock:
         api.store(f"{PODS}/{pod}", {"metadata": about, "spec": {"nodeName": "n1"}})
-    until(lambda: runtime.call("ADD", pod)[0] == 0, READY_S)
-    until(lambda: any(path.endswith(f"/pods/{pod}/status") for _, path in [*api.asked]), READY_S)
+    until(lambda: runtime.call("ADD", pod)[0] == 0)
+    until(lambda: any(path.endswith(f"/pods/{pod}/status") for _, path in [*api.asked]))
     assert runtime.call("DEL", pod) == (0, {})
 
 
@@ -193,8 +193,8 @@ def a_pod_has_an_address_of_a_pool(api: LeaseServer, runtime: Runtime) -> None:
         spec = {"cidrs": ["10.60.0.0/28"], "static": ["10.60.0.0/28"]}
         api.store(f"{IP_POOL_KIND.path}/lan", {"metadata": {"name": "lan"}, "spec": spec})
     pod, wanted = runtime.make(), asks("", **{IP_POOLS: "lan", "sluiceway.io/ipv4": "10.60.0.5"})
-    until(lambda: "cannot create ipblocks" in str(runtime.call("ADD", pod, **wanted)), READY_S)
-    until(lambda: runtime.call("ADD", pod, **wanted)[0] == 0, READY_S)
+    until(lambda: "cannot create ipblocks" in str(runtime.call("ADD", pod, **wanted)))
+    until(lambda: runtime.call("ADD", pod, **wanted)[0] == 0)
     assert runtime.call("DEL", pod) == (0, {})
 
 

@@ -20,7 +20,7 @@ from tests.agent.compile.objects import HERE
 
 pytestmark = pytest.mark.netns
 
-WITHIN_S = 20.0
+WITHIN_S = 90.0
 PEER = BgpPeer("tor", ip_address("192.0.2.1"), 64600, multihop=2)
 TAKES_THE_PORT = """
 import os, socket, sys, time

@@ -23,7 +23,7 @@ from agent.threads import Threads
 
 pytestmark = pytest.mark.netns
 
-WITHIN_S = 20.0
+WITHIN_S = 90.0
 ROUTER = Router(
     IPv4Address("192.0.2.11"),
     64512,

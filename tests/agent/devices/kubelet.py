@@ -14,7 +14,7 @@ from agent.devices.kubelet import device_plugin_pb2 as plugin
 from agent.devices.kubelet import pod_resources_pb2 as pods
 from agent.devices.kubelet.calls import DEVICE_PLUGIN, POD_RESOURCES, REGISTRATION, channel, method, unary
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Kubelet:

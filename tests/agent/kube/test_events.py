@@ -134,7 +134,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
     yield made
     api.held.set()
     made.events.end()
-    made.events.join(5)
+    made.events.join(60)
     api.stop()
 
 

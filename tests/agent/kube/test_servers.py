@@ -126,11 +126,11 @@ def test_what_the_one_before_is_still_answering_ends(api: Api, other: Api, confi
     reader = Thread(target=read)
     reader.start()
     client.ask(other.url)
-    reader.join(10)
+    reader.join(60)
     assert ended
 
 
-def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+def until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline

@@ -182,7 +182,7 @@ def test_pods_start_while_host_ports_of_those_that_ended_are_removed_together(no
     def start() -> None:
         starting = Thread(target=lambda: given.append(node.given("c1")), daemon=True)
         starting.start()
-        starting.join(10)
+        starting.join(60)
         assert given
 
     node.meanwhile = start
@@ -201,14 +201,14 @@ def test_a_pod_that_is_added_again_while_its_end_is_seen_to_keeps_its_address(no
     def begin() -> None:
         node.meanwhile = lambda: None
         adding.start()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not node.loop.attached:
             assert time.monotonic() < until
             time.sleep(0.01)
 
     node.meanwhile = begin
     node.cni.collect()
-    adding.join(10)
+    adding.join(60)
     assert (given, node.left()) == ([FOUR], [TWO])
     assert node.ipam.holds(ip_address(FOUR))
 

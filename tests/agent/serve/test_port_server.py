@@ -25,7 +25,7 @@ def says(text: str) -> Callable[[str], Answer]:
 
 
 def get(site: Site, path: str = "/", method: str = "GET") -> tuple[int, str]:
-    connection = http.client.HTTPConnection(site.address, site.port, timeout=10)
+    connection = http.client.HTTPConnection(site.address, site.port, timeout=60)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -34,7 +34,7 @@ def get(site: Site, path: str = "/", method: str = "GET") -> tuple[int, str]:
         connection.close()
 
 
-def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
+def eventually(holds: Callable[[], bool], within_s: float = 60.0) -> bool:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if holds():
@@ -115,7 +115,10 @@ def test_a_port_that_is_not_wanted_any_more_is_no_trouble(server: PortServer) ->
         assert eventually(lambda: not server.refused())
 
 
-def test_clients_that_say_nothing_or_little_hold_nobody_up(server: PortServer, free_port: FreePort) -> None:
+def test_clients_that_say_nothing_or_little_hold_nobody_up(
+    server: PortServer, free_port: FreePort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.serve.connections.WHOLE_S", 1e6)  # none ends by itself
     site = Site(LOCAL, free_port())
     open_at(server, site)
     with contextlib.ExitStack() as stack:
@@ -123,9 +126,7 @@ def test_clients_that_say_nothing_or_little_hold_nobody_up(server: PortServer, f
             slow = stack.enter_context(socket.create_connection((LOCAL, site.port), 5))
             if number % 2:
                 slow.sendall(b"GET / HT")
-        began = time.monotonic()
         assert get(site) == (200, f"{site.port} /")
-        assert time.monotonic() - began < 1
 
 
 def test_a_request_may_come_octet_by_octet(server: PortServer, free_port: FreePort) -> None:

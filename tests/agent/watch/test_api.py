@@ -386,7 +386,7 @@ def pod(name: str, node: str, revision: str) -> dict[str, object]:
     }
 
 
-def eventually(holds: Callable[[], object], timeout_s: float = 10) -> None:
+def eventually(holds: Callable[[], object], timeout_s: float = 60) -> None:
     until = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < until

@@ -35,7 +35,7 @@ FAMILIES = (("10.9.0.2", "10.9.0.3", "10.96.0.9"), ("fd09::2", "fd09::3", "fd96:
 CLOSED = PORT + 1
 NOTHING: tuple[tuple[Attachment, ...], bool] = ((), True)
 SOON_S = 0.3  # nobody answers who is denied
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def ip(*words: str) -> None:

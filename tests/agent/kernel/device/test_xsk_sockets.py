@@ -19,7 +19,7 @@ from agent.model.attachment import AfXdp
 from agent.netlink.cookie import netns_cookie
 from agent.threads import Threads
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 HOURS_S = 4 * 3600
 
 

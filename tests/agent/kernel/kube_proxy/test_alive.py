@@ -18,7 +18,7 @@ pytestmark = pytest.mark.netns
 PORT, OTHER_PORT = 10249, 10250
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
 MOVED = f"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{OTHER_PORT}/\r\n\r\n".encode()
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 Answer = Callable[[socket.socket], None]
 
 
@@ -68,7 +68,9 @@ def _serve(listening: socket.socket, answer: Answer) -> None:
         pytest.param(said(b""), "127.0.0.1", "", id="nothing"),
     ],
 )
-def test_what_is_answered_at_its_port(answer: Answer, host: str, sign: str) -> None:
+def test_what_is_answered_at_its_port(answer: Answer, host: str, sign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alive, "_WAIT_S", PATIENCE_S)
+
     def look() -> str:
         with answering(answer, host):
             return alive.sign()
