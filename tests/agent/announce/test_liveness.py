@@ -1,9 +1,10 @@
 """Whose lease is live, and that no two nodes answer at a time, whatever is lost or late."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.announce.liveness import GAP_S, HOLD_S, JOIN_S, TAKE_S, Holding, Liveness
+from agent.announce.liveness import GAP_S, HOLD_S, JOIN_S, PERIOD_S, TAKE_S, Holding, Liveness
 from agent.compile.announce import announcer
 from agent.kube.leases import Lease
 from agent.model.address import parse_address
@@ -22,6 +23,16 @@ def test_a_lease_that_does_not_change_ends_and_one_that_does_again_is_live() -> 
     assert seen.look([lease("a", 1)], 2.05, 2.1) == {"a"}  # begun before its time had passed since it was seen
     assert seen.look([lease("a", 1)], 2.15, 2.2) == set()
     assert seen.look([lease("a", 2)], 2.6, 2.7) == {"a"}
+
+
+@pytest.mark.parametrize("first_s", [0.0, 0.1, 0.25, 0.49])
+def test_others_know_within_three_seconds_that_a_node_has_died_since_it_renewed_its_lease(first_s: float) -> None:
+    seen, at, renewal = Liveness(), first_s, 0
+    while "dead" in seen.look([lease("a", renewal), lease("dead", 1)], at, at + 0.02):
+        at = min(at + PERIOD_S, max(at + 0.02, seen.due_s("a")))  # as Announcer waits
+        renewal += 1
+        assert at < 3.0
+    assert at > HOLD_S
 
 
 def test_nobody_is_judged_by_a_time_in_which_nobody_looked() -> None:
