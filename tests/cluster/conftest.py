@@ -47,7 +47,7 @@ class Namespace:
         """Apply the objects and wait until the pods among them are Ready."""
         self.kubectl("apply", "-f", "-", stdin=together(items))
         if pods := [f"pod/{item['metadata']['name']}" for item in items if item["kind"] == "Pod"]:
-            self.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=60s")
+            self.kubectl("wait", "--for=condition=Ready", *pods, "--timeout=180s")
 
     def sh(self, pod: str, command: str) -> subprocess.CompletedProcess[str]:
         """Run a shell command in a pod."""
@@ -69,7 +69,7 @@ def namespace(cluster: Cluster) -> Iterator[Namespace]:
     cluster.kubectl.run("delete", "namespace", made.name, "--wait=false")
 
 
-def eventually(condition: Callable[[], bool], within_s: float = 30.0) -> bool:
+def eventually(condition: Callable[[], bool], within_s: float = 120.0) -> bool:
     """Whether *condition* holds before the time is up."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -54,7 +54,7 @@ def sockets(cluster: Cluster) -> Iterator[Mapping[str, Sockets]]:
         yield running
     finally:
         for each in running.values():
-            each.process.communicate(timeout=10)
+            each.process.communicate(timeout=60)
 
 
 def together(calls: Sequence[tuple[Sockets, str, Mapping[str, Any]]]) -> list[Any]:

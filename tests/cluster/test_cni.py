@@ -19,7 +19,7 @@ from tests.cluster.objects import client, server
 pytestmark = pytest.mark.cluster
 
 BIN, CONFLIST, RESULTS = "/opt/cni/bin", "etc/cni/net.d/10-sluiceway.conflist", "var/lib/cni/results"
-STATUS_S = 15  # the kubelet asks every 5
+STATUS_S = 120  # the kubelet asks every 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.nodes import namespaces
 from tests.cluster.objects import PORT, client, service
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 PROGRAM = "connection_load"
 SOURCES = Path(__file__).resolve().parents[1] / "lab"
@@ -83,7 +83,7 @@ def sluiceway(made: Cluster, folder: Path, *arguments: str) -> str:
 
 
 def test_the_installers_check_finds_all_well(made: Cluster, tmp_path: Path) -> None:
-    said = sluiceway(made, tmp_path, "status", "--wait", "--timeout=120s", "-o", "json")
+    said = sluiceway(made, tmp_path, "status", "--wait", "--timeout=300s", "-o", "json")
     checks = Counter(row["check"] for row in json.loads(said))
     nodes = len(made.site.nodes)
     pairs = nodes * (nodes - 1)
@@ -136,7 +136,7 @@ def test_what_an_agents_pod_lacks_is_its_last_message(
     made.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec | lacking}))
     try:
         made.kubectl.run(
-            daemonset.SPACE, "wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Failed", "--timeout=60s"
+            daemonset.SPACE, "wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Failed", "--timeout=180s"
         )
         [status] = made.kubectl.get(daemonset.SPACE, f"pod/{name}")["status"]["containerStatuses"]
     finally:

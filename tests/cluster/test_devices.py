@@ -13,7 +13,7 @@ from tests.agent.devices.tree import VF, Tree
 from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.objects import Manifest, client
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 NODE, DAEMON = "n1", "devices"
 XSK, NET = "sluiceway.io/xsk", "example.com/net"
@@ -21,7 +21,7 @@ RESOURCES = [
     {"resourceName": "xsk", "resourcePrefix": "sluiceway.io", "deviceType": "afxdp", "count": 3},
     {"resourceName": "net", "selectors": {"pfNames": ["pf0#1-2"], "drivers": ["iavf"]}},
 ]
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_pod_that_wants_more_than_there_is_waits_until_one_is_free(cluster: Cl
     assert namespace.get("pod", "waits")["status"]["phase"] == "Pending"
     assert {name: running(namespace, name) for name in had} == before
     assert {name: environment(namespace, name)["AFXDP_DEVICES_XSK"].split() for name in had} == had
-    namespace.kubectl("delete", "pod", "one", "--timeout=60s")
+    namespace.kubectl("delete", "pod", "one", "--timeout=180s")
     namespace.kubectl("wait", "--for=condition=Ready", "pod/waits", f"--timeout={PATIENCE_S:.0f}s")
     assert environment(namespace, "waits")["AFXDP_DEVICES_XSK"].split() == had["one"]
     assert running(namespace, "two") == before["two"]

@@ -13,7 +13,7 @@ from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.objects import PORT, server
 from tests.cluster.test_network import restart
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 POOL, FLAGS = "lent", ("--ip-pools=on",)
 RANGES = ("10.61.0.0/16", "fd00:61::/64")
@@ -35,7 +35,7 @@ def nodes(namespace: Namespace) -> Iterator[list[Machine]]:
     for node in found:
         restart(node, FLAGS)
     yield found
-    namespace.kubectl("delete", "pod", "--all", "--timeout=60s")
+    namespace.kubectl("delete", "pod", "--all", "--timeout=180s")
     for node in found:
         restart(node)
     kubectl.run("delete", "-f", str(MANIFESTS / "ippools.yaml"))

@@ -16,7 +16,7 @@ from lab.kubernetes.cluster import Cluster
 from lab.machine import Machine
 from tests.cluster.conftest import eventually
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 PROXY = "kube-proxy"
 OPTION = "--replace-kube-proxy"

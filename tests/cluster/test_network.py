@@ -16,7 +16,7 @@ from tests.cluster.conftest import Namespace, eventually
 from tests.cluster.objects import PORT, Manifest, client, server
 from tests.cluster.test_cni import remembered
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 DEBIAN = Path("/usr/lib/cni")
 PLUGINS = ("bridge", "host-local", "macvlan")
@@ -109,7 +109,7 @@ def test_a_pod_has_three_interfaces_and_its_status_says_so(namespace: Namespace,
     agents.start_again(node, flags=FLAGS)
     agents.wait(node)
     assert devices(node, "three") == there
-    namespace.kubectl("delete", "pod", "three", "--timeout=60s")
+    namespace.kubectl("delete", "pod", "three", "--timeout=180s")
     assert eventually(lambda: not leases(node)), leases(node)
 
 
@@ -150,7 +150,7 @@ def test_pods_meet_by_macvlan_on_a_node_and_across_and_nothing_stays(namespace: 
             for asked in met.keys() - {asking}:
                 url = f"http://{met[asked]}:{PORT}/hostname"
                 assert namespace.sh(asking, f"curl -s -m 5 --interface net1 {url}").stdout == asked, (asking, asked)
-        namespace.kubectl("delete", "pod", *places, "--timeout=60s")
+        namespace.kubectl("delete", "pod", *places, "--timeout=180s")
         for at in (node, other):
             assert eventually(lambda at=at: (leases(at), kept(at)) == ([], [])), (leases(at), kept(at))  # type: ignore[misc]
             assert eventually(lambda at=at: not {one.pod for one in remembered(at)} & {*places})  # type: ignore[misc]
@@ -174,7 +174,7 @@ def slots(namespace: Namespace, node: Machine) -> Iterator[None]:
         status = namespace.cluster.kubectl.get(f"node/{node.name}")["status"]
         return str(status["allocatable"].get(SLOT, "0"))
 
-    assert eventually(lambda: offered() == "2", 60.0)
+    assert eventually(lambda: offered() == "2", 180.0)
     yield
     node.stop("network-devices")
 
@@ -215,7 +215,7 @@ def test_a_network_is_made_of_the_pods_device_and_others_come_while_it_runs(
     namespace.kubectl("annotate", "pod", "fast", f"{NETWORKS}-")
     assert eventually(lambda: [*devices(node, "fast")] == ["eth0"])
     assert eventually(lambda: len(status(namespace, "fast")) == 1)
-    namespace.kubectl("delete", "pod", "fast", "--timeout=60s")
+    namespace.kubectl("delete", "pod", "fast", "--timeout=180s")
 
 
 @pytest.mark.usefixtures("node")

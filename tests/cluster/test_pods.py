@@ -60,8 +60,8 @@ def test_a_static_pod_reaches_and_is_reached_though_the_api_has_another_uid(name
     mirror = f"static-{node.name}"
     (folder / "static.json").write_text(json.dumps(pod))
     try:
-        assert eventually(lambda: mirror in namespace.kubectl("get", "pods", "-o", "name"), 60.0)
-        namespace.kubectl("wait", "--for=condition=Ready", f"pod/{mirror}", "--timeout=60s")
+        assert eventually(lambda: mirror in namespace.kubectl("get", "pods", "-o", "name"), 180.0)
+        namespace.kubectl("wait", "--for=condition=Ready", f"pod/{mirror}", "--timeout=180s")
         namespace.apply(client("client", node="n2"))
         address = namespace.get("pod", mirror)["status"]["podIP"]
         assert namespace.sh("client", f"curl -sS -m 5 http://{address}:{PORT}/hostname").stdout == mirror
@@ -69,4 +69,4 @@ def test_a_static_pod_reaches_and_is_reached_though_the_api_has_another_uid(name
         assert namespace.sh(mirror, f"ping -c1 -W5 {asked}").returncode == 0
     finally:
         (folder / "static.json").unlink()
-    assert eventually(lambda: mirror not in namespace.kubectl("get", "pods", "-o", "name"), 60.0)
+    assert eventually(lambda: mirror not in namespace.kubectl("get", "pods", "-o", "name"), 180.0)

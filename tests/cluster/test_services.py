@@ -33,13 +33,13 @@ def is_open(namespace: Namespace, pod: str, url: str) -> bool:
 @pytest.mark.parametrize("pod", ["client", "host-client"])
 def test_a_cluster_ip_spreads_over_its_backends(web: Namespace, pod: str) -> None:
     for address in web.cluster_ips("web"):
-        asked = web.sh(pod, f"for i in $(seq 30); do curl -sS -m 5 http://{address}/hostname; echo; done")
+        asked = web.sh(pod, f"for i in $(seq 30); do curl -sS -m 20 http://{address}/hostname; echo; done")
         assert set(asked.stdout.split()) == {"web-1", "web-2"}, asked.stderr
 
 
 def test_a_cluster_ip_serves_udp_beside_tcp(web: Namespace) -> None:
     [address, _] = web.cluster_ips("web")
-    asked = web.sh("client", f"echo hostname | timeout 5 nc -u -w 1 {address} 80")
+    asked = web.sh("client", f"echo hostname | timeout 30 nc -u -w 5 {address} 80")
     assert asked.stdout.strip() in {"web-1", "web-2"}, asked.stderr
 
 
@@ -53,7 +53,7 @@ def test_a_node_port_is_open_on_every_node_for_a_host_outside(web: Namespace) ->
 
 
 def test_a_service_is_found_by_its_name(web: Namespace) -> None:
-    asked = web.sh("client", f"curl -sS -m 5 http://web.{web.name}.svc.cluster.local/hostname")
+    asked = web.sh("client", f"curl -sS -m 20 http://web.{web.name}.svc.cluster.local/hostname")
     assert asked.stdout in {"web-1", "web-2"}, asked.stderr
 
 
