@@ -17,7 +17,7 @@ import pytest
 
 from agent.options.mounts import cgroup2, read_mountinfo
 
-pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kernel, pytest.mark.netns, pytest.mark.timeout(900)]
 
 READY_S = 180
 PORT = 9650

@@ -9,7 +9,7 @@ import pytest
 from tests.build.conftest import CHECKOUT
 
 # building, and installing what it depends on
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 LOAD_EVERY_OBJECT = """
 from maps import paths

@@ -55,7 +55,7 @@ def test_a_translated_flow_is_one_row(rows: Rows) -> None:
     (flow,) = rows("conntrack", "list")
     assert [flow[end]["address"] for end in ("client", "service", "backend")] == ["10.1.0.7", "10.96.0.1", "10.1.1.9"]
     assert (flow["service_name"], flow["state"], flow["direction"]) == ("default/web:http", "established", "out")
-    assert flow["idle_s"] < 60
+    assert flow["idle_s"] < 3600, "it was made in this session"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_traffic_goes_on_without_an_agent(echo: Echo) -> None:
     assert load.seen.errors == {}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_no_connection_fails_when_the_agent_dies_after_any_write_of_a_sync_that_moves_backends(echo: Echo) -> None:
     """Load comes from a pod of the node whose agent dies; the backends move each time, and all go on serving."""
     lab, node = echo.cluster, echo.cluster.site.machine("n1")

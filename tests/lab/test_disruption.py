@@ -41,7 +41,7 @@ FLAGS = ((), ("--xdp=native",), ("--max-services=70000",), ("--xdp=native", "--m
 pytestmark = [
     pytest.mark.netns,
     pytest.mark.kernel,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not SECONDS, reason="asked for by SLUICEWAY_DISRUPTION_S"),
 ]
 

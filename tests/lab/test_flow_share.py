@@ -47,7 +47,7 @@ def small(echo_tc: Echo) -> Iterator[Echo]:
         again(node)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_a_pod_that_floods_is_named_and_harms_nobody_else(small: Echo) -> None:
     node, service = small.asking.machine, small.ips("echo")
     targets = [str(address) for address in small.cluster.site.outside.addresses]

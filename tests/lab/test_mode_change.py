@@ -25,7 +25,7 @@ PROBE_PORT = 7000
 LARGE = 1472  # an echo request that fills the 1500 bytes of a pod's interface, as ADD made it natively
 
 
-@pytest.mark.timeout(300)  # ten agents start in it
+@pytest.mark.timeout(900)  # ten agents start in it
 def test_a_mode_follows_another_and_no_connection_on_a_node_is_lost() -> None:
     name = f"swlab-change-{os.getpid()}"
     try:

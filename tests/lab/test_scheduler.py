@@ -205,7 +205,7 @@ def test_a_connection_that_is_closed_counts_no_more_when_it_is_counted_again(ech
         until(lambda: service.open("tcp", family).total() == 0)  # noqa: B023  called here
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_counts_outlive_the_agent_and_its_maps(echo: Echo, service: Shared) -> None:
     """An agent is killed, and another has maps of other sizes; connections end while there is none."""
     address, node = service.now("lc")[0], echo.asking.machine
