@@ -11,7 +11,7 @@ import time
 import pytest
 
 from dpctl.errors import Absent, Forbidden
-from dpctl.trace import _refusal
+from dpctl.trace import START_S, _refusal, drop_table
 
 CLOSED_PORT = 9  # discard: nobody has it on loopback
 
@@ -19,9 +19,7 @@ CLOSED_PORT = 9  # discard: nobody has it on loopback
 def knock(stop: threading.Event) -> None:
     """Send to a port where nobody listens, as long as a slow machine may need to compile the tracer."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        for _ in range(3600):
-            if stop.wait(0.05):
-                return
+        while not stop.wait(0.05):
             sender.sendto(b"nobody home", ("127.0.0.1", CLOSED_PORT))
 
 
@@ -41,6 +39,15 @@ def test_a_datagram_that_nobody_waits_for_is_counted_under_the_kernels_reason() 
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert any(row["reason"] == "NO_SOCKET" and "udp" in row["function"] and row["packets"] > 0 for row in rows), rows
+
+
+def test_a_busy_node_is_not_told_to_install_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiles(command: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, START_S)
+
+    monkeypatch.setattr("dpctl.trace.subprocess.run", compiles)
+    with pytest.raises(Absent, match="try again when the node is less busy"):
+        drop_table(1.0)
 
 
 @pytest.mark.parametrize(
