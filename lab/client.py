@@ -12,11 +12,14 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 TIMEOUT_S = 15.0  # a lost answer counts as a fault, one that is late on a busy machine does not
 DATAGRAM = 1000  # bytes: much more than headers, and short enough to be quoted whole in a refusal
-# sent again after 1 and 3 s, or after 0.2, 0.6, 1.4 and 3 s: an answer that takes so long is none
-SYNS, SEGMENTS = 2, 4
+LINEAR = Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")  # since Linux 6.5
+# SYNs are sent again after 1 and 3 s, or with LINEAR after 1, 2 and 3 s; segments after 0.2 (a probe), 0.4, 0.8, 1.7
+# and 3.3 s: an answer that takes so long is none
+SYNS, SEGMENTS = 3 if LINEAR.exists() and int(LINEAR.read_text()) else 2, 5
 LATE = "when asked again"  # a refusal that did not come at once
 MAX_ERRORS = 5  # then it is known, and each may have waited long
 IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab.client import SYNS
 from lab.use import CLIENT, SERVER, Asked
 
 ASK = [*CLIENT, "ask", "tcp", "127.0.0.1", "8080", "1", "60", "0"]
@@ -48,10 +49,10 @@ def test_a_refusal_of_what_was_sent_again_is_not_at_once() -> None:
 @pytest.mark.parametrize(
     ("lost", "said"),
     [
-        pytest.param(1, {"answers": {"web": 1}, "errors": {}}, id="a second late"),
+        pytest.param(SYNS - 1, {"answers": {"web": 1}, "errors": {}}, id="less late"),
         pytest.param(
-            2,
-            {"answers": {}, "errors": {"TimeoutError: answered when 2 segments had been sent again": 1}},
+            SYNS,
+            {"answers": {}, "errors": {f"TimeoutError: answered when {SYNS} segments had been sent again": 1}},
             id="three seconds late",
         ),
     ],

@@ -124,8 +124,11 @@ def laid(made: Cluster, node: Machine, earlier: Earlier) -> OldPod:
             proto = f"proto {earlier.protocol}"
             lines += [f"route replace {four} via {via4} {proto}", f"-6 route replace {six} via {via6} {proto}"]
     lines += [line.format(*cidrs) for line in earlier.more]
+    # while the bridge's link-local address is checked for duplicates the node asks for no neighbour there
+    node.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
     for line in lines:
         node.run("ip", *line.split())
+    node.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=1")
     node.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     kept = f"/var/lib/cni/networks/{earlier.network}"
     node.run(
